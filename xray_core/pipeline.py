@@ -1,6 +1,6 @@
 """Settings, and the one computation that preview, batch, command line and notebook share.
 
-*Settings* are a flat dict from dotted path to value, ``{"clahe.clip_limit": 1.5, ...}``. They are replaced, never edited.
+Settings are a flat dict from dotted path to value, ``{"clahe.clip_limit": 1.5, ...}``; replaced, never edited.
 """
 
 from __future__ import annotations
