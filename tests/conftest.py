@@ -15,7 +15,7 @@ from xray_core.image import Image, read_only
 import cv2
 
 # The same examples on every machine: a failure that one run shows, the next one shows too.
-settings.register_profile("radtune", derandomize=True, deadline=None, database=None, max_examples=40)
+settings.register_profile("radtune", derandomize=True, deadline=None, database=None, max_examples=60)
 settings.load_profile("radtune")
 
 Textured = Callable[..., Image]

@@ -413,7 +413,8 @@ def test_the_digest_sees_every_switch(name: str) -> None:
 def test_the_digest_sees_a_value_exactly_while_its_step_is_on(path: str) -> None:
     name = path.split(".")[0]
     parameter = parameters()[path]
-    digests = {digest({f"{name}.on": True, path: end}) for end in parameter.ends()}
+    needs = {f"{name}.{parameter.needs[0]}": parameter.needs[1]} if parameter.needs else {}
+    digests = {digest({f"{name}.on": True, **needs, path: end}) for end in parameter.ends()}
     assert len(digests) == len(parameter.ends())
     if STEPS[name].switchable:
         digests = {digest({f"{name}.on": False, path: end}) for end in (parameter.default, *parameter.ends())}

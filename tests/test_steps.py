@@ -296,3 +296,90 @@ def test_a_step_that_writes_into_its_input_fails_loudly(own_steps: dict[str, Ste
     step(label="Vandal", help="Break the contract.", on=False)(vandal)
     with pytest.raises(ValueError, match="read-only"):
         own_steps["vandal"].apply(textured(20, 30), {})
+
+
+# --- What single steps promise beyond the contract --------------------------------------------------------------------
+
+
+def applied(name: str, image: Image, **values: Value) -> Image:
+    return STEPS[name].apply(image, with_needs(STEPS[name], values))
+
+
+def test_crop_cuts_shares_of_each_side(textured: Textured) -> None:
+    image = textured(200, 300)
+    out = applied("crop", image, left=10.0, right=5.0, top=20.0, bottom=1.5)
+    assert same(out, read_only(image[40:197, 30:285]))
+    assert same(applied("crop", image), image)
+
+
+@pytest.mark.parametrize("shape", [(100, 60), (60, 100)], ids=["tall", "wide"])
+def test_resize_fits_into_a_square(shape: tuple[int, int]) -> None:
+    white = read_only(np.full(shape, 255, np.uint8))
+    padded = applied("resize", white, size=64, fit="pad")
+    assert padded.shape == (64, 64)
+    long, short = (0, 1) if shape[0] > shape[1] else (1, 0)
+    assert (padded.max(axis=short) == 255).all()  # reaches both ends of the longer side
+    used = np.flatnonzero(padded.max(axis=long))
+    assert (used[0], used[-1]) == (13, 50)  # 60 of 100 are 38 of 64, in the middle
+    assert (applied("resize", white, size=64, fit="stretch") == 255).all()
+    assert (applied("resize", white, size=64, fit="crop") == 255).all()
+
+
+def test_resize_by_cropping_takes_the_middle(textured: Textured) -> None:
+    image = textured(128, 200)
+    assert same(applied("resize", image, size=128, fit="crop"), read_only(image[:, 36:164]))
+    assert same(applied("resize", image.T.copy(), size=128, fit="crop"), read_only(image.T[36:164]))
+
+
+def test_resize_by_area_averages() -> None:
+    image = read_only(np.kron(np.array([[10, 200], [90, 30]], np.uint16), np.array([[0, 2], [4, 6]], np.uint16)))
+    halved = applied("resize", np.tile(image, (16, 16)), size=32)
+    assert same(halved, read_only(np.tile(np.array([[30, 600], [270, 90]], np.uint16), (16, 16))))
+
+
+def test_grayscale_weighs_red_green_and_blue(textured: Textured) -> None:
+    image = textured(colour=True)
+    red, green, blue = np.moveaxis(image.astype(np.float64), 2, 0)
+    assert np.abs(applied("grayscale", image) - (0.299 * red + 0.587 * green + 0.114 * blue)).max() <= 0.51
+    assert np.abs(applied("grayscale", image, method="mean") - (red + green + blue) / 3).max() <= 0.51
+    assert np.array_equal(applied("grayscale", image, method="green"), image[:, :, 1])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_even_neighbourhoods_work_like_the_next_odd_one(dtype: type, textured: Textured) -> None:
+    image = textured(dtype=dtype)
+    assert same(applied("gaussian", image, kernel=4), applied("gaussian", image, kernel=5))
+    assert same(applied("bilateral", image, d=4), applied("bilateral", image, d=5))
+    assert not same(applied("gaussian", image, kernel=5), applied("gaussian", image, kernel=7))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_sharpen_at_unit_gain_keeps_brightness_and_agrees_with_the_published_kernel_at_three(
+    dtype: type, textured: Textured
+) -> None:
+    image = textured(dtype=dtype)
+    assert same(applied("sharpen", image, sharpness=1.0), image)
+    assert same(applied("sharpen", image, sharpness=3.0), applied("sharpen", image, sharpness=3.0, gain="published"))
+    flat = read_only(np.full((9, 9), 50, dtype))
+    for sharpness in (1.0, 2.2, 5.0):
+        assert same(applied("sharpen", flat, sharpness=sharpness), flat)
+        # As published, the kernel's sum is a gain of sharpness - 2.
+        published = applied("sharpen", flat, sharpness=sharpness, gain="published")
+        assert (published == round(max(50 * (sharpness - 2), 0))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_normalize_uses_the_full_range(dtype: type, textured: Textured) -> None:
+    image = textured(dtype=dtype)
+    white = np.iinfo(dtype).max
+    for values in ({}, {"method": "percentile", "low": 1.0, "high": 99.0}):
+        out = applied("normalize", image, **values)
+        assert (out.min(), out.max()) == (0, white)
+    exact = (image.astype(np.float64) - image.min()) * white / (int(image.max()) - int(image.min()))
+    assert np.abs(applied("normalize", image) - exact).max() <= 0.51
+    assert same(applied("normalize", image, method="none"), image)
+    # One stray pixel defeats minmax, and percentiles bear it.
+    stray = image.copy()
+    stray[5, 5] = white
+    stray[6, 6] = 0
+    assert applied("normalize", read_only(stray)).std() < applied("normalize", image).std()

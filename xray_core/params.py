@@ -18,6 +18,8 @@ Value = bool | int | float | str
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -1,0 +1,346 @@
+"""The command line: ``python -m xray_core``, also ``radtune``.
+
+Numbers go to stdout, words and progress to stderr. Exit status: 0 done; 1 done, but files failed; 2 wrong usage, a bad
+preset or nothing to do; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from xray_core import __version__, batch, files, pool, presets
+from xray_core.decode import Limits
+from xray_core.errors import FileError, XrayError
+from xray_core.image import Film
+from xray_core.metrics import METRICS, measure, verdict
+from xray_core.pipeline import Settings, check, parameters, run, run_pair
+from xray_core.steps import STEPS
+
+DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: {message}")
+        sys.exit(REFUSED)
+
+
+def say(words: str) -> None:
+    """Print a line for a person, on stderr; a line break in a file's name doesn't make it two."""
+    line = " ".join(words.splitlines())
+    print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+        sys.stdout.flush()
+        return status
+    except FileError as error:
+        say(f"radtune: {error}")
+        return SOME_FAILED
+    except XrayError as error:
+        say(f"radtune: {error}")
+        return REFUSED
+    except BrokenPipeError:
+        # The reader of our output went away; what is left goes nowhere, without a second complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        say("radtune: interrupted")
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="radtune", description="Tune and apply the preprocessing of chest X-rays. Not for diagnosis.")
+    parser.add_argument("--version", action="version", version=f"RadTune {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    enhance = commands.add_parser("enhance", help="enhance one film", allow_abbrev=False)
+    enhance.add_argument("input", metavar="IN", type=Path)
+    enhance.add_argument(
+        "output", metavar="OUT", type=Path, help=f"its suffix picks the format: {', '.join(files.FORMATS)}"
+    )
+    enhance.add_argument("--range", choices=files.RANGES, default="same", help="range of the values written")
+    enhance.add_argument("--json", action="store_true", help="print what was measured as JSON")
+    _add_preset(enhance)
+    _add_limits(enhance)
+    enhance.set_defaults(command=_enhance)
+
+    compare = commands.add_parser("measure", help="measure one film against another", allow_abbrev=False)
+    compare.add_argument("before", metavar="BEFORE", type=Path)
+    compare.add_argument("after", metavar="AFTER", type=Path)
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    _add_limits(compare)
+    compare.set_defaults(command=_measure)
+
+    many = commands.add_parser("batch", help="apply a preset to a folder", allow_abbrev=False)
+    many.add_argument("input", metavar="IN", type=Path, help="a folder, with those below it, or one file")
+    many.add_argument("output", metavar="OUT", type=Path, help="a folder, which is made")
+    many.add_argument("--workers", type=_whole(1, 256), default=pool.cpu_count(), metavar="N", help="processes")
+    many.add_argument("--format", choices=files.FORMATS, default="png")
+    many.add_argument("--range", choices=files.RANGES, default="same", help="range of the values written")
+    again = many.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the run that OUT holds")
+    again.add_argument("--overwrite", action="store_true", help="write into OUT whatever it holds")
+    many.add_argument("--time-limit", type=_whole(1, 86400), default=300, metavar="S", help="seconds for one file")
+    many.add_argument("--stop-on-error", action="store_true", help="end at the first file that fails")
+    many.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
+    many.add_argument("--json", action="store_true", help="print the counts as JSON")
+    _add_preset(many)
+    _add_limits(many)
+    many.set_defaults(command=_batch)
+
+    _add_preset_commands(commands)
+    table = commands.add_parser("steps", help="print every step and parameter as a table", allow_abbrev=False)
+    table.add_argument("names", metavar="STEP", nargs="*", help="only these steps")
+    table.set_defaults(command=_steps)
+    return parser
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"takes a whole number in [{low}, {high}], got {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit-pixels",
+        type=_whole(1, 10**10),
+        default=Limits.pixels,
+        metavar="N",
+        help=f"refuse larger pictures before decoding (default {Limits.pixels})",
+    )
+
+
+def _add_preset(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(presets.builtin_names())
+    parser.add_argument("--preset", metavar="P", default="standard", help=f"a file, or one of {names}")
+    group = parser.add_argument_group("settings", "change single settings of the preset")
+    for path, parameter in parameters().items():
+        group.add_argument(
+            f"--{path.replace('_', '-')}",
+            dest=path,
+            metavar="V",
+            help=f"{parameter.label}: {parameter.range_text()}, default {parameter.default}".replace("%", "%%"),
+        )
+
+
+def _add_preset_commands(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser("preset", help="list, show, check, compare presets", allow_abbrev=False)
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="the built-in presets")
+    listing.set_defaults(command=_preset_list)
+    for name, words, command in (
+        ("show", "print the preset's file", _preset_show),
+        ("check", "say whether it is valid and computes the same here", _preset_check),
+        ("code", "print it as a Python program", _preset_code),
+    ):
+        action = actions.add_parser(name, help=words)
+        action.add_argument("preset", metavar="P")
+        action.set_defaults(command=command)
+    compare = actions.add_parser("diff", help="print the settings that differ")
+    compare.add_argument("preset", metavar="P")
+    compare.add_argument("other", metavar="Q")
+    compare.set_defaults(command=_preset_diff)
+
+
+@contextmanager
+def _libraries_silent() -> Iterator[None]:
+    # C libraries describe damaged files on stderr in their own words; ours is the one line that counts.
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _read(path: Path, arguments: argparse.Namespace) -> Film:
+    try:
+        with _libraries_silent():
+            return files.read(path, Limits(pixels=arguments.limit_pixels))
+    except FileError as error:
+        raise FileError(error.code, f"{path}: {error}") from error
+
+
+def _settings(arguments: argparse.Namespace, preset: presets.Preset) -> Settings:
+    given = {path: getattr(arguments, path) for path in parameters() if getattr(arguments, path) is not None}
+    return preset.settings | {path: parameters()[path].parse(path, text) for path, text in given.items()}
+
+
+def _preset(arguments: argparse.Namespace) -> presets.Preset:
+    """Return the preset that a command is to use, with the settings given by flags."""
+    preset = presets.load(arguments.preset)
+    settings = _settings(arguments, preset)
+    if settings == preset.settings:
+        return preset
+    return presets.create(settings, name=f"{preset.name} changed", note=preset.note, targets=preset.targets)
+
+
+def _enhance(arguments: argparse.Namespace) -> int:
+    preset = _preset(arguments)
+    files.check_output(arguments.output.suffix, arguments.range)
+    if arguments.output.exists() and arguments.input.exists() and arguments.output.samefile(arguments.input):
+        say(f"radtune: {arguments.output}: the output is the input; originals are never changed")
+        return REFUSED
+    film = _read(arguments.input, arguments)
+    pair = run_pair(film.pixels, preset.settings)
+    measured = measure(pair.before, pair.after)
+    try:
+        files.write(arguments.output, pair.after, arguments.range)
+    except FileError as error:
+        raise FileError(error.code, f"{arguments.output}: {error}") from error
+    say(verdict(measured, preset.targets).sentence)
+    if arguments.json:
+        _print_json(measured)
+    return DONE
+
+
+def _print_json(measured: dict[str, float]) -> None:
+    # JSON has no infinity (PSNR of equal films) and no NaN (SSIM of films smaller than its window).
+    print(json.dumps({name: value if math.isfinite(value) else None for name, value in measured.items()}))
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    films = [run(_read(path, arguments).pixels, _geometry_only()) for path in (arguments.before, arguments.after)]
+    if films[0].dtype != films[1].dtype:
+        films = [files.in_range(film, "uint16") for film in films]
+    measured = measure(*films)
+    if arguments.json:
+        _print_json(measured)
+        return DONE
+    for metric in METRICS.values():
+        for column in metric.columns:
+            print(f"{column} {metric.shown(measured[column])}")
+    return DONE
+
+
+def _geometry_only() -> Settings:
+    return check({step.path("on"): False for step in STEPS.values() if step.switchable})
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    preset = _preset(arguments)
+    job, tasks, done = batch.prepare(
+        arguments.input,
+        arguments.output,
+        preset,
+        suffix=f".{arguments.format}",
+        kind=arguments.range,
+        limits=Limits(pixels=arguments.limit_pixels),
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+    )
+    if not tasks:
+        say(f"radtune: {arguments.input}: 0 images found")
+        return REFUSED
+    say(f"{len(tasks)} images, preset {job.preset}, this machine computes: {presets.check_fingerprint(preset)}")
+    if arguments.dry_run:
+        for task in tasks:
+            print(f"{task.path.as_posix()} -> {(job.target / task.output).as_posix()}")
+        return DONE
+    try:
+        with tqdm(total=len(tasks), unit="film", disable=None) as bar:
+            failed = 0
+
+            def report(row: batch.Row | None) -> None:
+                nonlocal failed
+                if row and row["status"] == "FAILURE":
+                    failed += 1
+                    bar.set_postfix(failed=failed)
+                bar.update()
+
+            summary = batch.run_batch(
+                tasks,
+                preset,
+                workers=arguments.workers,
+                done=done,
+                stop_on_error=arguments.stop_on_error,
+                time_limit=arguments.time_limit,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        say(f"interrupted; to go on: {_resume_command()}")
+        return INTERRUPTED
+    _tell(summary, arguments, job)
+    return SOME_FAILED if summary.failures else DONE
+
+
+def _resume_command() -> str:
+    given = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite")]
+    return shlex.join(["python", "-m", "xray_core", *given, "--resume"])
+
+
+def _tell(summary: batch.Summary, arguments: argparse.Namespace, job: batch.Job) -> None:
+    counts = {"written": summary.written, "unchanged": summary.unchanged, "failed": summary.failures}
+    if arguments.json:
+        print(json.dumps(counts | {"balanced": summary.balanced, "seconds": round(summary.seconds, 2)}))
+    words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    rate = (summary.written + summary.failures) / max(summary.seconds, 1e-9)
+    say(f"{words} in {summary.seconds:.1f} s ({rate:.1f} films a second); {summary.balanced} meet all targets")
+    if summary.failed:
+        causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
+        say(f"failures by cause: {causes}; each is named in the log")
+    if summary.other_size:
+        say(
+            f"{summary.other_size} films differ much in size from the one the preset was tuned on; filters count in pixels"
+        )
+    say(f"log: {job.target / batch.LOG}")
+
+
+def _preset_list(arguments: argparse.Namespace) -> int:
+    for name in presets.builtin_names():
+        print(f"{name:16} {presets.builtin(name).note}")
+    return DONE
+
+
+def _preset_show(arguments: argparse.Namespace) -> int:
+    print(presets.load(arguments.preset).dumps(), end="")
+    return DONE
+
+
+def _preset_check(arguments: argparse.Namespace) -> int:
+    preset = presets.load(arguments.preset)
+    print(f"valid; digest {preset.digest[:12]}; this machine computes: {presets.check_fingerprint(preset)}")
+    return DONE
+
+
+def _preset_code(arguments: argparse.Namespace) -> int:
+    print(presets.as_code(presets.load(arguments.preset)), end="")
+    return DONE
+
+
+def _preset_diff(arguments: argparse.Namespace) -> int:
+    for path, (one, other) in presets.diff(presets.load(arguments.preset), presets.load(arguments.other)).items():
+        print(f"{path} {json.dumps(one)} -> {json.dumps(other)}")
+    return DONE
+
+
+def _steps(arguments: argparse.Namespace) -> int:
+    print("| setting | default | range | good | what it does |\n|---|---|---|---|---|")
+    for path, parameter in parameters().items():
+        if not arguments.names or path.split(".")[0] in arguments.names:
+            cells = [f"`{path}`", json.dumps(parameter.default), parameter.range_text(), parameter.good_text()]
+            print("| " + " | ".join([*cells, parameter.help]) + " |")
+    return DONE

@@ -1,0 +1,156 @@
+"""A process pool that outlives what its tasks do to it.
+
+A task that kills its process (a decoder that crashes, the system short of memory) or never ends costs that process
+alone: it is started anew, the task is tried once more at the end with nothing else in its process, and a second loss is
+its result. No stock pool does all three: they blame innocent tasks, hang, or end the run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_QUEUED = 2  # tasks in a worker's pipe: one at work, one so that it never waits
+
+
+@dataclass(frozen=True)
+class Lost(Generic[T]):
+    """A task whose process died, or was ended at the time limit, twice."""
+
+    task: T
+    timed_out: bool
+
+
+@dataclass
+class _Worker(Generic[T]):
+    process: BaseProcess
+    pipe: Connection
+    tasks: deque[T] = field(default_factory=deque)
+    since: float = 0.0
+
+
+def _work(pipe: Connection, function: Callable[[T], R]) -> None:
+    # The parent decides when an interrupt ends the run.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # C libraries announce damaged files on stderr in words of their own, across the progress bar.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    import cv2
+
+    cv2.setNumThreads(1)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            pipe.send(function(pipe.recv()))
+
+
+def run_tasks(
+    function: Callable[[T], R], tasks: Iterable[T], workers: int, time_limit: float = 300.0
+) -> Iterator[R | Lost[T]]:
+    """Yield the result of each task as it comes, in any order.
+
+    Parameters
+    ----------
+    function
+        Importable by name and free of exceptions: it catches its own. Runs in a process of one OpenCV thread.
+    tasks
+        Read only as far as workers need.
+    workers
+        Number of processes.
+    time_limit
+        Seconds that a task may take.
+    """
+    context = multiprocessing.get_context("spawn")
+    waiting = iter(tasks)
+    suspects: deque[T] = deque()
+    again: deque[T] = deque()
+    alone = False
+    crew: list[_Worker[T]] = []
+
+    def start() -> _Worker[T]:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, function), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def next_task() -> T | None:
+        if again:
+            return again.popleft()
+        return next(waiting, None) if not alone else (suspects.popleft() if suspects else None)
+
+    def feed(worker: _Worker[T]) -> None:
+        while len(worker.tasks) < (1 if alone else _QUEUED):
+            task = next_task()
+            if task is None:
+                return
+            if not worker.tasks:
+                worker.since = time.monotonic()
+            worker.tasks.append(task)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                worker.pipe.send(task)
+
+    def bury(worker: _Worker[T], timed_out: bool) -> Lost[T] | None:
+        """Take a dead worker from the crew; the task it was at is the suspect."""
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+        crew.remove(worker)
+        lost = None
+        if worker.tasks:
+            culprit = worker.tasks.popleft()
+            if alone:
+                lost = Lost(culprit, timed_out)
+            else:
+                suspects.append(culprit)
+            again.extend(worker.tasks)
+        return lost
+
+    try:
+        while True:
+            wanted = 1 if alone else workers
+            while len(crew) < wanted:
+                crew.append(start())
+            for worker in crew:
+                feed(worker)
+            busy = [worker for worker in crew if worker.tasks]
+            if not busy:
+                if not suspects or alone:
+                    return
+                alone = True
+                for worker in crew[1:]:
+                    worker.process.kill()
+                del crew[1:]
+                continue
+            ready = wait([worker.pipe for worker in busy], timeout=1.0)
+            for worker in busy:
+                if worker.pipe in ready:
+                    try:
+                        result = worker.pipe.recv()
+                    except (EOFError, ConnectionResetError):
+                        if lost := bury(worker, timed_out=False):
+                            yield lost
+                        continue
+                    worker.tasks.popleft()
+                    worker.since = time.monotonic()
+                    yield result
+                elif time.monotonic() - worker.since > time_limit and (lost := bury(worker, timed_out=True)):
+                    yield lost
+    finally:
+        for worker in crew:
+            worker.process.kill()
+
+
+def cpu_count() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
