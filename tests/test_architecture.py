@@ -31,12 +31,22 @@ CORE_FLOORS = {
     "adapt": 6,
     "search": 6,
     "ml": 6,
+    "pool": 6,
     "batch": 7,
     "cli": 8,
     "__main__": 9,
 }
 # The page's parts stand above the whole core; the pages themselves, home.py and app.py above those.
-UI_FLOORS = {"state": 10, "cache": 11, "frame": 12, "controls": 12, "viewer": 12, "charts": 12}
+UI_FLOORS = {
+    "state": 10,
+    "cache": 11,
+    "sources": 11,
+    "frame": 12,
+    "controls": 12,
+    "viewer": 12,
+    "charts": 12,
+    "presets_panel": 13,
+}
 TOP = 20
 
 FOREIGN_BY_FOLDER = {

@@ -92,6 +92,12 @@ def test_an_integer_beyond_any_float_is_refused(parameter: Parameter) -> None:
     assert refusal(parameter, "step.name", 10**400).startswith("step.name ")
 
 
+@pytest.mark.parametrize("value", [8.000001, 8 + 1e-9, 0.9999999])
+def test_a_value_just_outside_is_not_shown_as_one_inside(value: float) -> None:
+    shown = refusal(CLIP, "clahe.clip_limit", value).removeprefix("clahe.clip_limit lies in [1, 8], got ")
+    assert not CLIP.low <= float(shown) <= CLIP.high
+
+
 def test_a_refusal_shows_a_long_value_cut_short() -> None:
     message = refusal(GAIN, "sharpen.gain", "x" * 10_000)
     assert message.endswith("xxx...")
@@ -129,7 +135,7 @@ def test_parse_reads_the_command_line(parameter: Parameter, text: str, value: ob
         (CLIP, "", 'clahe.clip_limit takes a number in [1, 8], got ""'),
         (CLIP, "nan", "clahe.clip_limit takes a number in [1, 8], got NaN"),
         (CLIP, "1e999", "clahe.clip_limit takes a number in [1, 8], got Infinity"),
-        (CLIP, "30", "clahe.clip_limit lies in [1, 8], got 30.0"),
+        (CLIP, "30", "clahe.clip_limit lies in [1, 8], got 30"),
         (CLIP, "two", 'clahe.clip_limit takes a number in [1, 8], got "two"'),
         (D, "5.5", "clahe.clip_limit takes a whole number in [3, 15], got 5.5"),
         (GAIN, "", 'clahe.clip_limit is one of unit, published, got ""'),

@@ -264,6 +264,23 @@ def test_before_is_geometry_and_grayscale_alone(kind: str, textured: Textured) -
     assert not same(pair.before, pair.after)
 
 
+def test_a_repair_before_the_geometry_leaves_the_film_before_alone(
+    monkeypatch: pytest.MonkeyPatch, textured: Textured
+) -> None:
+    mended = replace(STEPS["equalize"], name="mended", function=lambda image: np.invert(image))
+    monkeypatch.setattr(pipeline, "STEPS", {"mended": mended, **STEPS})
+    for image in (textured(), textured(dtype=np.uint16), textured(colour=True)):
+        shaped: Settings = {**NOTHING, "crop.on": True, "crop.left": 12.0, "resize.on": True, "resize.size": 64}
+        pair = run_pair(image, shaped | {"mended.on": True})
+        assert same(pair.before, run(image, shaped))
+        assert same(pair.after, run(np.invert(image), shaped))
+        staged = Staged(image)
+        for on in (True, False, True):
+            again = staged.run_pair(shaped | {"mended.on": on})
+            assert same(again.before, pair.before)
+            assert same(again.after, pair.after if on else pair.before)
+
+
 @pytest.mark.parametrize("kind", ["gray8", "gray16"])
 def test_with_every_step_off_a_gray_film_comes_back_as_it_is(kind: str, textured: Textured) -> None:
     image = textured(dtype=np.uint16 if kind == "gray16" else np.uint8)
@@ -340,7 +357,7 @@ def test_what_is_no_image_is_refused(take: Callable[[Any, Settings], object], im
         ({"clahe.on": 1}, "clahe.on is true or false, got 1"),
         ({"grayscale.on": False}, "grayscale.on is always true, got false"),
         # A value is checked even where its step is off.
-        ({"gamma.on": False, "gamma.gamma": 9.0}, "gamma.gamma lies in [0.2, 3], got 9.0"),
+        ({"gamma.on": False, "gamma.gamma": 9.0}, "gamma.gamma lies in [0.2, 3], got 9"),
     ],
 )
 def test_unknown_paths_and_wrong_values_are_refused_in_exact_words(settings: dict[str, object], message: str) -> None:

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from xray_core import tones
 from xray_core.image import Image
 from xray_core.pipeline import run
+from xray_core.threads import spread
 
 # isort: split
 import cv2
@@ -127,9 +128,11 @@ def test_8_bit_filters_are_opencv_bit_for_bit(tiles: int, clip_limit: float, tex
 
 
 def test_sharpening_at_16_bits_rounds_and_saturates() -> None:
-    picture = np.array([[0, 65535, 0], [0, 30000, 60000], [7, 9, 65535]], np.uint16)
+    picture = np.random.default_rng(2).integers(0, 65536, (40, 50), np.uint16)
     padded = np.pad(picture.astype(np.float64), 1, mode="reflect")
-    exact = sum(KERNEL[i, j] * padded[i : i + 3, j : j + 3] for i in range(3) for j in range(3))
+    exact = sum(KERNEL[i, j] * padded[i : i + 40, j : j + 50] for i in range(3) for j in range(3))
+    assert exact.min() < 0
+    assert exact.max() > 65535
     assert np.array_equal(tones.convolved(picture, KERNEL), np.clip(np.rint(exact), 0, 65535).astype(np.uint16))
 
 
@@ -153,6 +156,13 @@ def test_the_number_of_threads_changes_no_pixel(
         threads(number)
         results.append([filtered(picture).tobytes() for filtered in filters])
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_parts_come_back_in_their_order(number: int, threads: Callable[[int], None]) -> None:
+    threads(number)
+    assert spread(lambda part: part * part, range(50)) == [part * part for part in range(50)]
+    assert spread(lambda part: part, []) == []
 
 
 @given(hnp.arrays(st.sampled_from([np.uint8, np.uint16]), hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))

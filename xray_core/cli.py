@@ -303,9 +303,7 @@ def _tell(summary: batch.Summary, arguments: argparse.Namespace, job: batch.Job)
         causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
         say(f"failures by cause: {causes}; each is named in the log")
     if summary.other_size:
-        say(
-            f"{summary.other_size} films differ much in size from the one the preset was tuned on; filters count in pixels"
-        )
+        say(f"{summary.other_size} films differ much in size from the one tuned on; filters count in pixels")
     say(f"log: {job.target / batch.LOG}")
 
 

@@ -19,9 +19,19 @@ Value = bool | int | float | str
 
 def _shown(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
-        return f"{value:g}"
-    text = json.dumps(value, default=str)
+        return repr(value).removesuffix(".0")
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):  # no JSON, or a number of thousands of digits
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def is_number(value: object) -> bool:
+    """Whether a value from a JSON file is a number that a float can hold: no truth value, no infinity."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 10**300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +106,7 @@ class Range(Parameter):
         return isinstance(self.default, int)
 
     def check(self, path: str, value: object) -> Value:
-        number = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
-        if not number or (self.whole and value != int(value)):  # type: ignore[call-overload]
+        if not is_number(value) or (self.whole and value != int(value)):  # type: ignore[call-overload]
             kind = "whole number" if self.whole else "number"
             raise SettingsError(f"{path} takes a {kind} in {self.range_text()}, got {_shown(value)}")
         assert isinstance(value, int | float)

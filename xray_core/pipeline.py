@@ -70,7 +70,7 @@ def digest(settings: Mapping[str, object]) -> str:
     Values of a step that is off don't count, so that a step added to RadTune leaves older digests alone.
     """
     full = check(settings)
-    used = {step.path(name): value for step, values in active(full) for name, value in values.items()}
+    used = {step.path(name): full[step.path(name)] for step, _ in active(full) for name in step.parameters}
     return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
 

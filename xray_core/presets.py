@@ -90,10 +90,11 @@ class Preset:
         """Return the file's text."""
         return json.dumps(self.document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def file_name(self) -> str:
-        """Return a safe file name made of the preset's name."""
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-.")[:60]
-        return (stem or "radtune") + SUFFIX
+
+def file_name(name: str) -> str:
+    """Return a safe file name made of a preset's name."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60]
+    return (stem or "radtune") + SUFFIX
 
 
 def create(

@@ -15,7 +15,8 @@ from xray_core.threads import spread
 
 BINS = 256
 _STEP = 257  # 65535 / 255: the distance between two 8-bit grey levels in a 16-bit image
-_TABLE_PAYS_FROM = 400_000  # pixels; below, building 65536 entries a tile costs more than it saves
+_TABLE_PAYS_FROM = 6_000  # pixels a tile; below, building its 65536 entries costs more than it saves
+_MOST_TABLES = 16 * 16  # tiles; at 256 kB each
 
 
 def histogram(image: Image) -> NDArray[np.float64]:
@@ -32,8 +33,12 @@ def histogram(image: Image) -> NDArray[np.float64]:
         (256,) or (65536,) ``float64``, one entry a level of the dtype.
     """
     levels = full_scale(image) + 1
-    counts = cv2.calcHist([image], [0], None, [levels], [0, levels])
-    return counts.ravel().astype(np.float64)
+    counts = np.zeros(levels)
+    # OpenCV counts in float32, which stops at 2^24: larger films are counted in blocks of rows.
+    rows = max((1 << 24) // image.shape[1], 1)
+    for top in range(0, image.shape[0], rows):
+        counts += cv2.calcHist([image[top : top + rows]], [0], None, [levels], [0, levels]).ravel()
+    return counts
 
 
 def levels_at(image: Image, low: float, high: float) -> tuple[int, int]:
@@ -143,7 +148,7 @@ def clahe(image: Image, clip_limit: float, tiles: int) -> Image:
     steps = np.diff(maps, axis=2, append=maps[:, :, -1:])
     out = np.empty_like(image)
 
-    if image.size >= _TABLE_PAYS_FROM:
+    if tiles * tiles <= _MOST_TABLES and image.size >= _TABLE_PAYS_FROM * tiles * tiles:
         parts = np.arange(_STEP, dtype=np.float32) / _STEP
         # The last level of all stands alone: 65536 = 255 * 257 + 1.
         between = maps[:, :, :-1, None] + steps[:, :, :-1, None] * parts

@@ -1,0 +1,88 @@
+"""The server: ``streamlit run app.py`` serves the pages, with the checks and headers that Streamlit leaves out."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+def _inline_scripts() -> str:
+    """Return the hashes of the scripts in Streamlit's own page, for the policy to allow these alone."""
+    page = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+
+_HEADERS = {
+    # Streamlit's own front end needs inline styles, and blob: for what it plays or downloads.
+    "Content-Security-Policy": (
+        f"default-src 'self'; script-src 'self' 'unsafe-eval' blob: {_inline_scripts()}; "
+        "style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+        "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+class Guard:
+    """Answer only under the host names that the configuration allows, and send the security headers.
+
+    Streamlit checks the host of its websocket alone; a foreign page whose name leads here could read the rest.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if not _allowed(scope):
+            await PlainTextResponse("This server does not answer under that host name.", 403)(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def _allowed(scope: Scope) -> bool:
+    allowed = st.get_option("server.allowedHosts")
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    return not allowed or name.strip("[]").lower() in {entry.lower() for entry in allowed}
+
+
+@asynccontextmanager
+async def warm(app: Any) -> AsyncIterator[None]:
+    """Load what the first visitor would wait for, and keep it out of Streamlit's garbage collection after every run."""
+    import pages.ui.controls
+    import pages.ui.sources  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    yield
+
+
+app = st.App("home.py", middleware=[Middleware(Guard)], lifespan=warm)

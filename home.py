@@ -1,0 +1,86 @@
+"""Home: choose a film, and see what each page does."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import frame, sources
+from pages.ui.state import Session, session
+from xray_core.decode import decode
+from xray_core.errors import FileError
+
+TUNE = "pages/1_Tune.py"
+
+
+def samples(visitor: Session) -> None:
+    """Offer our own phantoms as pictures."""
+    columns = st.columns(5)
+    for number, name in enumerate(sources.sample_names()):
+        with columns[number % len(columns)]:
+            st.image(sources.thumbnail(name, (sources.SAMPLES / name).stat().st_mtime), width="stretch")
+            if st.button(sources.CAPTIONS[name], key=f"sample {name}", width="stretch"):
+                sources.open_film(visitor, name)
+                st.switch_page(TUNE)
+    st.caption("Phantoms from our own generator: no person was X-rayed for them.")
+
+
+def uploads(visitor: Session) -> None:
+    """Take files from the visitor; each is decoded at once, so that a bad one is named here."""
+    files = st.file_uploader(
+        "PNG, JPEG, TIFF, NPZ or NPY, 8 or 16 bit. They stay in this server's memory and go when you leave.",
+        accept_multiple_files=True,
+        key="uploads",
+    )
+    good = {}
+    for file in files:
+        data = file.getvalue()
+        try:
+            decode(data, file.name)
+        except FileError as error:
+            st.error(frame.plain(f"{file.name}: {error}"), icon=":material/error:")
+            continue
+        good[file.name] = data
+    if sum(map(len, good.values())) > sources.MOST_UPLOADED_BYTES:
+        st.error(f"At most {sources.MOST_UPLOADED_BYTES // 10**6} MB at a time; for more, use the command line.")
+        return
+    if good:
+        visitor.uploads = good
+        chosen = st.selectbox("Film", list(good), key="uploaded film")
+        if st.button("Tune it", type="primary"):
+            sources.open_film(visitor, chosen)
+            st.switch_page(TUNE)
+
+
+def folder(visitor: Session) -> None:
+    """Offer the files of the folder that the operator opened."""
+    root = sources.operator_root()
+    if root is None:
+        st.info(
+            f"Whoever runs this server can open a folder to its visitors: set the variable {sources.ROOT_VARIABLE} to "
+            "its path before the start."
+        )
+        return
+    files = sources.folder_files(str(root))
+    if not files:
+        st.info("The folder that is open to visitors holds no pictures.")
+        return
+    chosen = st.selectbox(f"Film ({len(files)} listed)", files, key="folder film")
+    if st.button("Tune it", type="primary", key="open folder film"):
+        visitor.open(sources.from_folder(root, chosen))
+        st.switch_page(TUNE)
+
+
+with frame.page("home.py"):
+    st.title("RadTune")
+    st.markdown(
+        "Tune the preprocessing of chest X-rays by eye and by number. Save what you see as a preset, and apply it to a "
+        "whole dataset, exactly as seen."
+    )
+    visitor = session()
+    tabs = st.tabs(["Samples", "Upload", "Folder"])
+    for tab, draw in zip(tabs, (samples, uploads, folder), strict=True):
+        with tab, frame.guarded():
+            draw(visitor)
+    st.subheader("The pages")
+    for path, (label, _, purpose) in frame.PAGES.items():
+        st.markdown(f"- **{label}**: {purpose}" + (" (you are here)" if path == "home.py" else ""))

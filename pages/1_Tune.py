@@ -1,0 +1,106 @@
+"""Tune: move the sliders, look, compare, save a preset."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.ui import charts, controls, frame, presets_panel, sources
+from pages.ui.state import Session, session
+from xray_core.files import encode
+from xray_core.image import Image
+from xray_core.metrics import measure, verdict
+from xray_core.pipeline import defaults
+
+_DETAIL_SIDE = 768
+
+
+def choose_film(visitor: Session) -> None:
+    """Offer the samples and the visitor's uploads; a film that a link or the home page opened stays."""
+    names = sources.sample_names() + list(visitor.uploads)
+    current = visitor.sample or (visitor.film.name if visitor.film else names[0])
+    if current not in names:
+        names.append(current)
+    st.session_state["film"] = current
+    chosen = st.selectbox(
+        "Film", names, key="film", format_func=lambda name: sources.CAPTIONS.get(name, name), on_change=_open_chosen
+    )
+    if visitor.film is None:
+        sources.open_film(visitor, chosen)
+
+
+def _open_chosen() -> None:
+    sources.open_film(session(), st.session_state["film"])
+
+
+@st.fragment
+def tune(visitor: Session) -> None:
+    """Draw pictures, numbers and controls; a moved slider runs this part of the page alone."""
+    with st.container(key="tune"):
+        pictures, panel = st.columns([3, 1.15], gap="medium")
+    with panel:
+        if visitor.settings != defaults():
+            st.button("Reset all", icon=":material/restart_alt:", on_click=lambda: visitor.replace(defaults()))
+        with st.container(height=900, border=False, key="controls"):
+            controls.draw(visitor)
+    with pictures, frame.guarded():
+        pair = visitor.run_pair()
+        measured = measure(pair.before, pair.after)
+        _pictures(pair.before, pair.after)
+        numbers, chart = st.columns(2, gap="medium")
+        numbers.html(charts.metrics(measured, visitor.targets, verdict(measured, visitor.targets)))
+        with chart:
+            st.image(charts.histograms(pair.before, pair.after), width="stretch", caption="Histograms")
+            _download(visitor, pair.after)
+        with st.container(border=True):
+            presets_panel.save(visitor)
+
+
+def _pictures(before: Image, after: Image) -> None:
+    height, width = after.shape
+    view = st.segmented_control(
+        "View",
+        ["Whole film", "True pixels"],
+        default="Whole film",
+        key="view",
+        label_visibility="collapsed",
+        help="True pixels shows a part of the full-size result, one pixel of it on one of the page.",
+    )
+    if view == "True pixels" and max(height, width) > _DETAIL_SIDE:
+        across, down = st.columns(2)
+        left = _offset(across.slider("Across (%)", 0, 100, 50, key="across"), width)
+        top = _offset(down.slider("Down (%)", 0, 100, 50, key="down"), height)
+        part = slice(top, top + _DETAIL_SIDE), slice(left, left + _DETAIL_SIDE)
+        before, after = before[part], after[part]
+    with st.container(key="detail" if view == "True pixels" else "whole"):
+        sides = st.columns(2, gap="small")
+    for side, image, name in zip(sides, (before, after), ("Before", "After"), strict=True):
+        caption = f"{name} · {width} x {height} px, {after.dtype.itemsize * 8} bit"
+        side.image(sources.display(image), caption=caption, output_format="PNG", width="stretch")
+
+
+def _offset(percent: int, length: int) -> int:
+    return max(length - _DETAIL_SIDE, 0) * percent // 100
+
+
+def _download(visitor: Session, after: Image) -> None:
+    name = visitor.film.name.rsplit(".", 1)[0] if visitor.film else "film"
+    st.download_button(
+        "Download the film after (PNG, full size)",
+        data=lambda: encode(after, ".png"),
+        file_name=f"{name}_enhanced.png",
+        mime="image/png",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+with frame.page("pages/1_Tune.py"):
+    st.html(charts.STYLE)
+    visitor = session()
+    with frame.guarded():
+        presets_panel.take_link(visitor)
+    with st.sidebar, frame.guarded():
+        choose_film(visitor)
+        presets_panel.choose(visitor)
+    if visitor.film is not None:
+        tune(visitor)

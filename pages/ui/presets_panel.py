@@ -1,0 +1,130 @@
+"""Presets on the page: built-in ones, upload, name and note, download, and a link that carries the settings."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from pages.ui import frame, sources
+from pages.ui.state import Session
+from xray_core import presets
+from xray_core.errors import PresetError, XrayError
+from xray_core.pipeline import changed, check
+
+_LONGEST_LINK = 8_000
+
+
+def choose(visitor: Session) -> None:
+    """Draw what takes a preset over."""
+    _messages()
+    st.selectbox(
+        "Preset",
+        presets.builtin_names(),
+        index=None,
+        key="builtin",
+        placeholder="Start from a built-in one",
+        on_change=_take_builtin,
+        args=(visitor,),
+        help="  \n".join(f"**{name}**: {presets.builtin(name).note}" for name in presets.builtin_names()),
+    )
+    st.file_uploader(
+        "or one of yours",
+        type=["json"],
+        key="preset file",
+        on_change=_take_upload,
+        args=(visitor,),
+        max_upload_size=1,
+        help="A .preset.json that you downloaded here, or that a colleague sent.",
+    )
+    if visitor.tuned_size and visitor.film and not visitor.settings["resize.on"]:
+        ratio = max(visitor.film.size) / max(visitor.tuned_size)
+        if not 2 / 3 <= ratio <= 1.5:
+            tuned, here = ("{} x {} px".format(*size) for size in (visitor.tuned_size, visitor.film.size))
+            st.warning(f"Tuned on {tuned}, this film is {here}: filters count in pixels, so it will look different.")
+
+
+def _take_builtin(visitor: Session) -> None:
+    if name := st.session_state["builtin"]:
+        visitor.use(presets.builtin(name))
+        st.session_state["preset taken"] = name
+
+
+def _take_upload(visitor: Session) -> None:
+    upload = st.session_state["preset file"]
+    if upload is None:
+        return
+    try:
+        visitor.use(presets.loads(upload.getvalue()))
+    except XrayError as error:
+        st.session_state["preset error"] = f"{upload.name}: {error}"
+    else:
+        st.session_state["preset taken"] = upload.name
+
+
+def _messages() -> None:
+    if error := st.session_state.pop("preset error", None):
+        st.error(frame.plain(error), icon=":material/error:")
+    if taken := st.session_state.pop("preset taken", None):
+        st.success(f"{frame.plain(taken)} is in use.", icon=":material/check:")
+
+
+def save(visitor: Session) -> None:
+    """Draw what keeps the settings: name, note, download, and a link."""
+    st.markdown("**Keep these settings**")
+    visitor.name = st.text_input("Name", visitor.name, max_chars=80, placeholder="e.g. bedside films, gentle")
+    visitor.note = st.text_input("Note", visitor.note, max_chars=500, placeholder="what it is for; no patient's name")
+    settings, targets, film = visitor.settings, visitor.targets, visitor.film
+    name, note = visitor.name, visitor.note
+
+    def text() -> str:
+        return presets.create(settings, name=name, note=note, targets=targets, tuned_on=film).dumps()
+
+    safe = presets.file_name(name)
+    st.download_button(
+        "Download preset",
+        data=text,
+        file_name=safe,
+        mime="application/json",
+        icon=":material/download:",
+        on_click="ignore",
+        type="primary",
+    )
+    st.caption("Apply it to a folder, exactly as seen:")
+    st.code(f"python -m xray_core batch FOLDER RESULTS --preset {safe}", language="bash", wrap_lines=True)
+    st.caption(
+        "Or share a link to this film with these settings:" if visitor.sample else "Or share a link to these settings:"
+    )
+    st.code(link(visitor), language=None, wrap_lines=True)
+
+
+def link(visitor: Session) -> str:
+    """Return a link that opens the Tune page with the settings and, where it is one of ours, the film."""
+    query = {"settings": json.dumps(changed(visitor.settings), separators=(",", ":"))}
+    if visitor.sample:
+        query = {"film": visitor.sample} | query
+    here = (st.context.url or "").split("?")[0].rstrip("/")
+    return f"{here}?{urlencode(query)}"
+
+
+def take_link(visitor: Session) -> None:
+    """Take over the film and settings of the page's address, once for each address."""
+    address = json.dumps(st.query_params.to_dict(), sort_keys=True)
+    if visitor.link == address:
+        return
+    visitor.link = address
+    if film := st.query_params.get("film"):
+        sources.open_film(visitor, film)
+    if text := st.query_params.get("settings"):
+        visitor.replace(check(_parse(text)))
+
+
+def _parse(text: str) -> dict[str, object]:
+    try:
+        settings = json.loads(text) if len(text) <= _LONGEST_LINK else None
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise PresetError("the settings in this link are cut short or damaged")
+    return settings

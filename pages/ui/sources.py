@@ -1,0 +1,117 @@
+"""Where films come from: our samples, uploads, and a folder that the operator opens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from pages.ui.state import Session
+from xray_core.decode import decode
+from xray_core.errors import FileError
+from xray_core.files import encode, find, in_range, read
+from xray_core.image import Film, Image
+from xray_core.pipeline import run
+from xray_core.steps import STEPS
+
+# isort: split
+import cv2  # after xray_core, which fixes how OpenCV computes
+
+SAMPLES = Path(__file__).parents[2] / "sample_images"
+ROOT_VARIABLE = "RADTUNE_ROOT"
+MOST_LISTED = 2_000
+MOST_UPLOADED_BYTES = 300_000_000
+DISPLAY_SIDE = 1024
+
+CAPTIONS = {
+    "chest.png": "Chest, 8 bit",
+    "chest_16bit.png": "Chest, 16 bit",
+    "chest.npz": "Chest, NPZ, 16 bit",
+    "low_contrast.png": "Low contrast",
+    "dark.png": "Dark",
+    "bright.png": "Bright",
+    "noisy.png": "Noisy",
+    "borders_letter.png": "Borders and a letter",
+    "damaged.png": "Damaged, colour cast",
+}
+
+
+def sample_names() -> list[str]:
+    """Return the names of the samples that are there, in their order on the page."""
+    return [name for name in CAPTIONS if (SAMPLES / name).is_file()]
+
+
+def sample(name: str) -> Film:
+    """Read one of our samples.
+
+    Raises
+    ------
+    FileError
+        If there is no sample of that name.
+    """
+    if name not in CAPTIONS:
+        raise FileError("READ", f"there is no sample of that name; there are {', '.join(CAPTIONS)}")
+    return read(SAMPLES / name)
+
+
+def operator_root() -> Path | None:
+    """Return the folder that the operator opens to visitors by the variable RADTUNE_ROOT, if any."""
+    root = os.environ.get(ROOT_VARIABLE, "")
+    return Path(root).resolve() if root and Path(root).is_dir() else None
+
+
+@st.cache_data(ttl=60, max_entries=8, show_spinner="Listing the folder …")
+def folder_files(root: str) -> list[str]:
+    """List the first pictures below the operator's folder, as paths relative to it."""
+    files = []
+    for path in find(Path(root)):
+        files.append(path.as_posix())
+        if len(files) == MOST_LISTED:
+            break
+    return files
+
+
+def from_folder(root: Path, relative: str) -> Film:
+    """Read a file below the operator's folder.
+
+    Raises
+    ------
+    FileError
+        If the path leads out of it, or cannot be read.
+    """
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root):
+        raise FileError("READ", "the path leads out of the folder that is open to visitors")
+    return read(path)
+
+
+def open_film(visitor: Session, name: str) -> None:
+    """Open one of the visitor's uploads, or one of our samples, by name.
+
+    Raises
+    ------
+    FileError
+        If there is none of that name, or it cannot be read.
+    """
+    if name in visitor.uploads:
+        visitor.open(decode(visitor.uploads[name], name))
+    else:
+        visitor.open(sample(name), sample=name)
+
+
+def display(image: Image, side: int = DISPLAY_SIDE) -> bytes:
+    """Return a PNG of an image for the screen: 8 bits, scaled down by area to at most `side` pixels."""
+    longest = max(image.shape[:2])
+    if longest > side:
+        scale = side / longest
+        size = tuple(max(round(edge * scale), 1) for edge in (image.shape[1], image.shape[0]))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return encode(in_range(image, "uint8"), ".png")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def thumbnail(name: str, changed: float) -> bytes:
+    """Return a small PNG of a sample; `changed` is its file's time, so that a new file is seen."""
+    off = {step.path("on"): False for step in STEPS.values() if step.switchable}
+    return display(run(sample(name).pixels, off), 256)
