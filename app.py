@@ -55,16 +55,14 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if not _allowed(scope):
-            await PlainTextResponse("This server does not answer under that host name.", 403)(scope, receive, send)
-            return
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        refusal = PlainTextResponse("This server does not answer under that host name.", 403)
+        await (self._app if _allowed(scope) else refusal)(scope, receive, with_headers)
 
 
 def _allowed(scope: Scope) -> bool:

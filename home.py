@@ -17,7 +17,8 @@ def samples(visitor: Session) -> None:
     columns = st.columns(5)
     for number, name in enumerate(sources.sample_names()):
         with columns[number % len(columns)]:
-            st.image(sources.thumbnail(name, (sources.SAMPLES / name).stat().st_mtime), width="stretch")
+            small = sources.thumbnail(name, (sources.SAMPLES / name).stat().st_mtime)
+            st.image(small, width="stretch", alt=sources.CAPTIONS[name])
             if st.button(sources.CAPTIONS[name], key=f"sample {name}", width="stretch"):
                 sources.open_film(visitor, name)
                 st.switch_page(TUNE)
@@ -39,7 +40,7 @@ def uploads(visitor: Session) -> None:
         except FileError as error:
             st.error(frame.plain(f"{file.name}: {error}"), icon=":material/error:")
             continue
-        good[file.name] = data
+        good[sources.free_name(file.name, good)] = data
     if sum(map(len, good.values())) > sources.MOST_UPLOADED_BYTES:
         st.error(f"At most {sources.MOST_UPLOADED_BYTES // 10**6} MB at a time; for more, use the command line.")
         return

@@ -18,6 +18,8 @@ def choose_film(visitor: Session) -> None:
     """Offer the samples and the visitor's uploads; a film that a link or the home page opened stays."""
     names = sources.sample_names() + list(visitor.uploads)
     current = visitor.sample or (visitor.film.name if visitor.film else names[0])
+    if visitor.film and not visitor.sample and current in sources.CAPTIONS:
+        current += " (folder)"
     if current not in names:
         names.append(current)
     st.session_state["film"] = current
@@ -29,7 +31,8 @@ def choose_film(visitor: Session) -> None:
 
 
 def _open_chosen() -> None:
-    sources.open_film(session(), st.session_state["film"])
+    with frame.guarded():
+        sources.open_film(session(), st.session_state["film"])
 
 
 @st.fragment
@@ -49,7 +52,8 @@ def tune(visitor: Session) -> None:
         numbers, chart = st.columns(2, gap="medium")
         numbers.html(charts.metrics(measured, visitor.targets, verdict(measured, visitor.targets)))
         with chart:
-            st.image(charts.histograms(pair.before, pair.after), width="stretch", caption="Histograms")
+            drawn = charts.histograms(pair.before, pair.after)
+            st.image(drawn, width="stretch", caption="Histograms", alt="Histograms of the film before and after")
             _download(visitor, pair.after)
         with st.container(border=True):
             presets_panel.save(visitor)
@@ -65,17 +69,22 @@ def _pictures(before: Image, after: Image) -> None:
         label_visibility="collapsed",
         help="True pixels shows a part of the full-size result, one pixel of it on one of the page.",
     )
-    if view == "True pixels" and max(height, width) > _DETAIL_SIDE:
-        across, down = st.columns(2)
-        left = _offset(across.slider("Across (%)", 0, 100, 50, key="across"), width)
-        top = _offset(down.slider("Down (%)", 0, 100, 50, key="down"), height)
+    if view == "True pixels":
+        columns = st.columns(2)
+        across = columns[0].slider("Across (%)", 0, 100, 50, key="across")
+        down = columns[1].slider("Down (%)", 0, 100, 50, key="down")
+        left, top = _offset(across, width), _offset(down, height)
         part = slice(top, top + _DETAIL_SIDE), slice(left, left + _DETAIL_SIDE)
         before, after = before[part], after[part]
+        # The part is larger than its place on most screens: at 0 and 100 % the film's edges stand at its edges.
+        st.html(f'<style>.st-key-detail [data-testid="stImage"] img {{ object-position: {across}% {down}% }}</style>')
     with st.container(key="detail" if view == "True pixels" else "whole"):
         sides = st.columns(2, gap="small")
     for side, image, name in zip(sides, (before, after), ("Before", "After"), strict=True):
         caption = f"{name} · {width} x {height} px, {after.dtype.itemsize * 8} bit"
-        side.image(sources.display(image), caption=caption, output_format="PNG", width="stretch")
+        side.image(
+            sources.display(image), caption=caption, output_format="PNG", width="stretch", alt=f"Film {name.lower()}"
+        )
 
 
 def _offset(percent: int, length: int) -> int:

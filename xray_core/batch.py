@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +23,7 @@ from xray_core.presets import Preset, diff, loads
 
 LOG = "log.csv"
 PRESET = "used.preset.json"
+RUN = "run.json"
 _HEAD = ("path", "output", "sha256", "status", "reason", "preset", "seconds", "bits", "width", "height")
 Row = dict[str, Any]
 
@@ -98,7 +101,7 @@ def process(task: Task) -> tuple[Task, Row | None]:
         write(job.target / task.output, pair.after, job.kind)
         row |= measured
         judged = verdict(measured, job.targets)
-        row |= {"status": "SUCCESS", "output": task.output.as_posix(), "verdict": judged.sentence} | job.settings
+        row |= {"status": "SUCCESS", "output": _key(task.output), "verdict": judged.sentence} | job.settings
     except FileError as error:
         row["reason"] = f"{error.code}: {error}"
     except MemoryError:
@@ -113,7 +116,12 @@ def process(task: Task) -> tuple[Task, Row | None]:
 
 
 def _row(task: Task) -> Row:
-    return {"path": task.path.as_posix(), "status": "FAILURE", "preset": task.job.preset}
+    return {"path": _key(task.path), "status": "FAILURE", "preset": task.job.preset}
+
+
+def _key(path: Path) -> str:
+    """Return a path as the log holds it; bytes of a name that are no UTF-8 are written as escapes."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def plan(job: Job, source: Path, done: dict[str, Row] | None = None) -> list[Task]:
@@ -133,7 +141,7 @@ def plan(job: Job, source: Path, done: dict[str, Row] | None = None) -> list[Tas
     rows = done or {}
     tasks = []
     for path, output in zip(inputs, outputs, strict=True):
-        before = rows.get(path.as_posix(), {})
+        before = rows.get(_key(path), {})
         tasks.append(Task(job, path, output, before.get("sha256", "") if before.get("status") == "SUCCESS" else ""))
     return tasks
 
@@ -167,12 +175,12 @@ def prepare(
     job = Job(folder, target, preset.settings, preset.targets, _label(preset), suffix, kind, limits)
     done: dict[str, Row] = {}
     if target.is_dir() and any(target.iterdir()) and not overwrite:
-        if not (target / LOG).is_file():
+        if not (target / PRESET).is_file() and not (target / LOG).is_file():
             raise SettingsError(f"{target}: the folder is not empty; choose another, or say --overwrite")
         if not resume:
             raise SettingsError(f"{target}: the folder holds a run; say --resume to go on with it, or --overwrite")
-        _same_run(target, preset, suffix)
-        done = {row["path"]: row for row in read_log(target / LOG)}
+        _same_run(job, preset)
+        done = {row["path"]: row for row in read_log(target / LOG)} if (target / LOG).is_file() else {}
     return job, plan(job, source, done), done
 
 
@@ -180,18 +188,27 @@ def _label(preset: Preset) -> str:
     return f"{preset.name} {preset.digest[:12]}".strip()
 
 
-def _same_run(target: Path, preset: Preset, suffix: str) -> None:
+def _outputs(job: Job) -> dict[str, str]:
+    """Return what a run records of its outputs, beside the preset."""
+    return {"format": job.suffix[1:], "range": job.kind}
+
+
+def _same_run(job: Job, preset: Preset) -> None:
+    """Refuse to resume a run that was made with something else, naming what differs."""
     try:
-        used = loads((target / PRESET).read_bytes())
-    except OSError:
-        raise PresetError(f"{target / PRESET}: the preset of the run to resume is missing; say --overwrite") from None
+        used = loads((job.target / PRESET).read_bytes())
+        outputs = json.loads((job.target / RUN).read_bytes())
+    except (OSError, ValueError):
+        raise PresetError(f"{job.target}: {PRESET} or {RUN} of the run to resume is missing; say --overwrite") from None
+    changes: list[tuple[str, object, object]] = []
     if used.digest != preset.digest:
-        changes = ", ".join(f"{path} {a} -> {b}" for path, (a, b) in diff(used, preset).items())
-        raise PresetError(f"{target}: the folder holds a run with another preset ({changes}); say --overwrite")
-    outputs = (row["output"] for row in read_log(target / LOG) if row["output"])
-    other = next((Path(output).suffix for output in outputs if not output.endswith(suffix)), None)
-    if other:
-        raise SettingsError(f"{target}: the folder holds a run with format {other[1:]}; say --overwrite")
+        changes = [(path, *values) for path, values in diff(used, preset).items()]
+    if used.targets != preset.targets:
+        changes.append(("targets", used.targets, preset.targets))
+    changes += [(name, outputs.get(name), now) for name, now in _outputs(job).items() if outputs.get(name) != now]
+    if changes:
+        words = ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, a, b in changes)
+        raise PresetError(f"{job.target}: the folder holds a run with another preset ({words}); say --overwrite")
 
 
 def run_batch(
@@ -224,11 +241,12 @@ def run_batch(
     job = tasks[0].job
     started = time.perf_counter()
     write_bytes(job.target / PRESET, preset.dumps().encode())
+    write_bytes(job.target / RUN, json.dumps(_outputs(job), indent=2).encode())
     rows = dict(done or {})
     _write_log(job.target / LOG, rows.values())
     summary = Summary(failed={})
-    with (job.target / LOG).open("a", newline="", encoding="utf-8", errors="backslashreplace") as log:
-        writer = csv.DictWriter(log, columns(), lineterminator="\n")
+    with (job.target / LOG).open("a", newline="", encoding="utf-8") as log:
+        writer = csv.DictWriter(log, columns())
         for _, row in _results(tasks, workers, time_limit):
             if row is None:
                 summary = replace(summary, unchanged=summary.unchanged + 1)
@@ -241,7 +259,7 @@ def run_batch(
             if stop_on_error and row and row["status"] == "FAILURE":
                 break
     # Once more in the order of the files, and without the older row of a file that was done twice.
-    order = {task.path.as_posix(): number for number, task in enumerate(tasks)}
+    order = {_key(task.path): number for number, task in enumerate(tasks)}
     _write_log(job.target / LOG, sorted(rows.values(), key=lambda row: order.get(row["path"], len(order))))
     return replace(summary, seconds=time.perf_counter() - started)
 
@@ -273,7 +291,9 @@ def _count(summary: Summary, row: Row, preset: Preset) -> Summary:
     )
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also full-width ones
+
+_NUMBER = re.compile(r"-?[0-9.]+(e-?[0-9]+)?")
 
 
 def _cells(row: Row) -> dict[str, str]:
@@ -287,21 +307,26 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else str(round(value, 6))
     text = str(value)
-    return "'" + text if isinstance(value, str) and text.startswith(_FORMULA) else text
+    # Rows read back from a log are all text: what is only a number stays one.
+    runs = isinstance(value, str) and text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return "'" + text if runs else text
 
 
 def _write_log(path: Path, rows: Iterable[Row]) -> None:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns(), lineterminator="\n")
+    writer = csv.DictWriter(text, columns())
     writer.writeheader()
     writer.writerows(_cells(row) for row in rows)
-    write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
+    write_bytes(path, text.getvalue().encode())
 
 
 def read_log(path: Path) -> list[Row]:
     """Read the rows of a log as text, leaving out a last line cut short by a kill."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+    text = path.read_bytes().decode("utf-8", "replace")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    if not text.endswith("\n"):
+        rows = rows[:-1]
+    rows = [row for row in rows if None not in row and None not in row.values()]
     return [{name: _plain(cell) for name, cell in row.items()} for row in rows]
 
 

@@ -7,6 +7,7 @@ preset or nothing to do; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from xray_core import __version__, batch, files, pool, presets
 from xray_core.decode import Limits
-from xray_core.errors import FileError, XrayError
+from xray_core.errors import FileError, SettingsError, XrayError
 from xray_core.image import Film
 from xray_core.metrics import METRICS, measure, verdict
 from xray_core.pipeline import Settings, check, parameters, run, run_pair
@@ -44,6 +45,7 @@ def say(words: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    _prepare_streams()
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.command(arguments)
@@ -59,9 +61,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away; what is left goes nowhere, without a second complaint.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"radtune: {where}{files.reason(error)}")
+        return SOME_FAILED
     except KeyboardInterrupt:
         say("radtune: interrupted")
         return INTERRUPTED
+
+
+def _prepare_streams() -> None:
+    # The number of a stream that is closed would be given to the next file, and that file then be printed into.
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file's name may hold bytes, and a terminal's encoding lack letters, that would end the command.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -193,9 +214,7 @@ def _preset(arguments: argparse.Namespace) -> presets.Preset:
     """Return the preset that a command is to use, with the settings given by flags."""
     preset = presets.load(arguments.preset)
     settings = _settings(arguments, preset)
-    if settings == preset.settings:
-        return preset
-    return presets.create(settings, name=f"{preset.name} changed", note=preset.note, targets=preset.targets)
+    return preset if settings == preset.settings else presets.with_settings(preset, settings)
 
 
 def _enhance(arguments: argparse.Namespace) -> int:
@@ -288,8 +307,9 @@ def _batch(arguments: argparse.Namespace) -> int:
 
 
 def _resume_command() -> str:
-    given = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite")]
-    return shlex.join(["python", "-m", "xray_core", *given, "--resume"])
+    command, *given = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite")]
+    # Before the rest, for behind a -- it would be a file's name.
+    return shlex.join(["python", "-m", "xray_core", command, "--resume", *given])
 
 
 def _tell(summary: batch.Summary, arguments: argparse.Namespace, job: batch.Job) -> None:
@@ -336,9 +356,18 @@ def _preset_diff(arguments: argparse.Namespace) -> int:
 
 
 def _steps(arguments: argparse.Namespace) -> int:
-    print("| setting | default | range | good | what it does |\n|---|---|---|---|---|")
-    for path, parameter in parameters().items():
-        if not arguments.names or path.split(".")[0] in arguments.names:
-            cells = [f"`{path}`", json.dumps(parameter.default), parameter.range_text(), parameter.good_text()]
-            print("| " + " | ".join([*cells, parameter.help]) + " |")
+    unknown = [name for name in arguments.names if name not in STEPS]
+    if unknown:
+        raise SettingsError(f"{unknown[0]!r:.60} is no step; known are {', '.join(STEPS)}")
+    print("\n".join(parameter_table(arguments.names or list(STEPS))))
     return DONE
+
+
+def parameter_table(steps: Sequence[str]) -> list[str]:
+    """Return a Markdown table of the parameters of some steps, a line each."""
+    rows = ["| setting | default | range | good | what it does |", "|---|---|---|---|---|"]
+    for path, parameter in parameters().items():
+        if path.split(".")[0] in steps:
+            cells = [f"`{path}`", json.dumps(parameter.default), parameter.range_text(), parameter.good_text()]
+            rows.append("| " + " | ".join([*cells, parameter.help]) + " |")
+    return rows

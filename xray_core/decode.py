@@ -14,6 +14,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any
 
 import cv2
@@ -50,7 +51,7 @@ class Limits:
         if width * height > self.pixels:
             raise FileError(
                 "PIXEL_LIMIT",
-                f"{width} x {height} is {width * height / 1e6:.1f} megapixels; the limit is {self.pixels / 1e6:g}",
+                f"{width} x {height} is {width * height:,} pixels; the limit is {self.pixels:,}",
             )
 
 
@@ -173,13 +174,17 @@ def _tiff(data: bytes, limits: Limits) -> _Decoded:
     import tifffile  # takes 0.1 s: only those who open a TIFF wait for it
 
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        pages = [page for page in tiff.pages if not page.is_reduced]
+        # A damaged chain of pages may lead back to its start and so never end: look at no more than it takes.
+        pages = [page for page in islice(tiff.pages, 64) if not page.is_reduced]
         if not pages:
             raise FileError("DECODE", "the TIFF is damaged: no picture is found in it")
         if len(pages) != 1:
-            raise FileError("UNSUPPORTED", f"the TIFF holds {len(pages)} pages; one picture is expected")
+            many = f"{len(pages)} pages" if len(pages) < 60 else "very many pages"
+            raise FileError("UNSUPPORTED", f"the TIFF holds {many}; one picture is expected")
         page = pages[0]
         limits.check(page.imagewidth, page.imagelength)
+        if page.samplesperpixel > 4 or page.imagedepth > 1:
+            raise FileError("UNSUPPORTED", "the TIFF has more than 4 channels, or depth; one picture is expected")
         bits, kind = page.bitspersample, page.sampleformat
         if kind != 1 or not isinstance(bits, int) or bits > 16:
             kinds = {1: "unsigned", 2: "signed", 3: "floating-point"}
@@ -194,6 +199,8 @@ def _tiff(data: bytes, limits: Limits) -> _Decoded:
         if photometric == "PALETTE":
             # Colour maps hold 16 bits for each channel, first all reds, then greens, then blues.
             pixels = np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, pixels], 0, -1)
+        elif photometric == "YCBCR" and page.compression.name not in ("JPEG", "OJPEG"):
+            raise FileError("UNSUPPORTED", "TIFF with photometric interpretation YCBCR, but not compressed as JPEG")
         elif photometric not in ("MINISBLACK", "MINISWHITE", "RGB", "YCBCR"):
             raise FileError("UNSUPPORTED", f"TIFF with photometric interpretation {photometric}")
         elif page.planarconfig == 2 and pixels.ndim == 3:
@@ -239,7 +246,9 @@ def _read_npy(stream: IO[bytes], limits: Limits) -> _Decoded:
     shape, dtype = _npy_header(stream)
     if not _is_picture(shape, dtype):
         raise FileError(
-            "UNSUPPORTED", f"the array is {dtype} of shape {shape}; (H, W) or (H, W, 3) of uint8 or uint16 is read"
+            # Of a dtype with fields only the kind is said: the fields' names are the file's own words.
+            "UNSUPPORTED",
+            f"the array is {dtype.name} of shape {shape!s:.60}; (H, W) or (H, W, 3) of uint8 or uint16 is read",
         )
     limits.check(shape[1], shape[0])
     stream.seek(0)

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import secrets
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -106,26 +107,30 @@ def _looks_like_a_picture(path: Path) -> bool:
 def output_names(inputs: Iterable[Path], suffix: str) -> list[Path]:
     """Return the output's path for each input: the tree mirrored, the suffix replaced, no two alike.
 
-    Two inputs that differ only by suffix keep it (``film.jpg`` gives ``film.jpg.png``); names that differ only by case,
-    which some file systems take for one, get a number.
+    Two inputs that differ only by suffix keep it (``film.jpg`` gives ``film.jpg.png``); names that differ only by case
+    or by how an accent is coded, which some file systems take for one, and names of folders get a number.
     """
     wanted = list(inputs)
     plain = [path.with_name(path.stem + suffix) for path in wanted]
     often: dict[str, int] = {}
     for path in plain:
-        key = str(path).casefold()
-        often[key] = often.get(key, 0) + 1
-    taken: set[str] = set()
+        often[_alike(path)] = often.get(_alike(path), 0) + 1
+    taken = {_alike(folder) for path in wanted for folder in path.parents}
     outputs = []
     for path, simple in zip(wanted, plain, strict=True):
-        out = simple if often[str(simple).casefold()] == 1 else path.with_name(path.name + suffix)
+        out = simple if often[_alike(simple)] == 1 else path.with_name(path.name + suffix)
         number = 2
-        while str(out).casefold() in taken:
+        while _alike(out) in taken:
             out = path.with_name(f"{path.name}_{number}{suffix}")
             number += 1
-        taken.add(str(out).casefold())
+        taken.add(_alike(out))
         outputs.append(out)
     return outputs
+
+
+def _alike(path: Path) -> str:
+    """Return the same text for paths that a file system may take for one."""
+    return unicodedata.normalize("NFC", str(path).casefold())
 
 
 def in_range(image: Image, kind: str) -> NDArray[np.float32] | Image:

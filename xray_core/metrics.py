@@ -36,7 +36,9 @@ class Metric:
     target
         Lowest and highest value wanted, of the film after, or None.
     low, high
-        The largest and smallest values possible.
+        The smallest and largest values possible.
+    untouched
+        The value where nothing was changed, for a metric that compares.
     digits, percent, unit
         How it is shown.
     too_low, too_high
@@ -50,6 +52,7 @@ class Metric:
     target: tuple[float, float] | None
     low: float = 0.0
     high: float = math.inf
+    untouched: float = math.nan
     digits: int = 0
     percent: bool = False
     unit: str = ""
@@ -76,6 +79,15 @@ class Metric:
             return f"{value:.{1 + more_digits}%}"
         return f"{value:.{self.digits + more_digits}f}{' ' + self.unit if self.unit else ''}"
 
+    def band(self, target: tuple[float, float]) -> str:
+        """Return a target as a person reads it."""
+        low, high = target
+        if high >= self.high:
+            return f"at least {self.shown(low)}"
+        if low <= self.low:
+            return f"at most {self.shown(high)}"
+        return f"{self.shown(low)} to {self.shown(high)}"
+
     def told_apart(self, one: float, other: float) -> tuple[str, str]:
         """Return two different values as a person reads them, with as many digits as tell which is larger."""
         pairs = ((self.shown(one, more), self.shown(other, more)) for more in range(16))
@@ -94,6 +106,7 @@ METRICS: dict[str, Metric] = {
             target=(0.85, 1.0),
             low=-1.0,
             high=1.0,
+            untouched=1.0,
             digits=3,
             too_low="the structure changed more than wanted: lower the clip limit or the sharpness",
         ),
@@ -103,6 +116,7 @@ METRICS: dict[str, Metric] = {
             "Peak signal-to-noise ratio of after against before: higher means less was changed.",
             paired=False,
             target=None,
+            untouched=math.inf,
             digits=1,
             unit="dB",
         ),
@@ -142,6 +156,7 @@ METRICS: dict[str, Metric] = {
             paired=False,
             target=(0.0, 0.01),
             high=1.0,
+            untouched=0.0,
             percent=True,
             too_high="detail is lost to pure black or white: use unit gain, or less sharpness",
         ),
@@ -200,8 +215,8 @@ def _ssim_sum(x: Image, y: Image) -> float:
     # n Sxy - SxSy cancels most of its digits, so it is taken in integers for 8 bits; 16 bits need float64 throughout.
     n = WINDOW * WINDOW
     wide = x.dtype == np.uint16
-    sums, product, ratio = (cv2.CV_64F, cv2.CV_64F, cv2.CV_64F) if wide else (cv2.CV_32S, cv2.CV_16U, cv2.CV_32F)
-    real = np.float64 if wide else np.float32
+    sums, ratio = (cv2.CV_64F, cv2.CV_64F) if wide else (cv2.CV_32S, cv2.CV_32F)
+    product, real = (np.float64, np.float64) if wide else (np.uint16, np.float32)
     c1 = (0.01 * full_scale(x)) ** 2 * n * n / 2
     c2 = (0.03 * full_scale(x)) ** 2 * n * (n - 1) / 2
 
@@ -210,8 +225,8 @@ def _ssim_sum(x: Image, y: Image) -> float:
 
     difference = cv2.absdiff(x, y)
     sx, sy = window_sum(x), window_sum(y)
-    sxy = window_sum(cv2.multiply(x, y, dtype=product))
-    sdd = window_sum(cv2.multiply(difference, difference, dtype=product), ratio)
+    sxy = window_sum(np.multiply(x, y, dtype=product))
+    sdd = window_sum(np.multiply(difference, difference, dtype=product), ratio)
 
     mean_difference = cv2.subtract(sx, sy, dtype=ratio)
     mean_difference = cv2.multiply(mean_difference, mean_difference, mean_difference, scale=0.5)
@@ -291,7 +306,9 @@ def check_targets(targets: object) -> Targets:
     checked: Targets = {}
     for name, band in targets.items():
         if name not in METRICS:
-            raise SettingsError(f"targets.{name} is no metric; known are {', '.join(METRICS)}")
+            raise SettingsError(
+                f"targets.{' '.join(str(name).split())[:60]} is no metric; known are {', '.join(METRICS)}"
+            )
         metric = METRICS[name]
         numbers = isinstance(band, list | tuple) and len(band) == 2
         numbers = numbers and all(is_number(v) or v == math.inf for v in band)

@@ -39,6 +39,7 @@ class _Worker(Generic[T]):
     pipe: Connection
     tasks: deque[T] = field(default_factory=deque)
     since: float = 0.0
+    started: bool = False
 
 
 def _work(pipe: Connection, function: Callable[[T], R]) -> None:
@@ -49,6 +50,7 @@ def _work(pipe: Connection, function: Callable[[T], R]) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    pipe.send(None)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             pipe.send(function(pipe.recv()))
@@ -141,9 +143,11 @@ def run_tasks(
                         if lost := bury(worker, timed_out=False):
                             yield lost
                         continue
-                    worker.tasks.popleft()
                     worker.since = time.monotonic()
-                    yield result
+                    if worker.started:
+                        worker.tasks.popleft()
+                        yield result
+                    worker.started = True
                 elif time.monotonic() - worker.since > time_limit and (lost := bury(worker, timed_out=True)):
                     yield lost
     finally:

@@ -7,9 +7,9 @@ key. Saving what was loaded gives the same bytes.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ SCHEMA_VERSION = 1
 SUFFIX = ".preset.json"
 _MOST_BYTES = 1_000_000
 _BUILTIN = Path(__file__).with_name("builtin")
+_MOST_DIGITS = 18
 _LATTICE = 16  # compared points along each side of the phantom's output
 _TEXTS = {"name": 200, "note": 10_000, "created": 40, "fingerprint": 2_000}
 
@@ -143,6 +144,12 @@ def create(
     )
 
 
+def with_settings(preset: Preset, settings: Mapping[str, object]) -> Preset:
+    """Return a preset with other settings, made now, and the rest kept; its name says that it was changed."""
+    made = create(settings, name=f"{preset.name[:190]} changed", note=preset.note, targets=preset.targets)
+    return Preset({**made.document, "tuned_on": preset.document.get("tuned_on")})
+
+
 def made_with() -> dict[str, str]:
     """Return the versions that can alter pixels or metrics."""
     return {
@@ -169,13 +176,21 @@ def loads(text: str | bytes) -> Preset:
         One line that names the key and, where there is one, the range.
     """
     if len(text) > _MOST_BYTES:
-        raise PresetError(f"a preset has at most {_MOST_BYTES // 1000} kB, got {len(text) // 1000} kB")
+        raise PresetError(f"a preset has at most {_MOST_BYTES // 1000} kB")
     try:
-        document = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_constant)
+        document = json.loads(
+            text,
+            object_pairs_hook=_without_doubles,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_no_constant,
+        )
     except json.JSONDecodeError as error:
         raise PresetError(f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg.lower()}") from None
-    except (UnicodeDecodeError, RecursionError):
+    except UnicodeDecodeError:
         raise PresetError("not valid JSON: no UTF-8 text") from None
+    except RecursionError:
+        raise PresetError("not valid JSON: nested too deeply") from None
     if not isinstance(document, dict):
         raise PresetError("a preset is a JSON object")
     return Preset(document)
@@ -191,7 +206,20 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(text: str) -> None:
-    raise PresetError(f"{text} is no value; numbers are finite")
+    raise PresetError(f"{text:.20} is no value; numbers are finite")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _no_constant(text)
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise PresetError(f"{text[:_MOST_DIGITS]}... is no value; whole numbers have at most {_MOST_DIGITS} digits")
+    return int(text)
 
 
 def load(name: str) -> Preset:
@@ -206,9 +234,8 @@ def load(name: str) -> Preset:
         return builtin(name)
     path = Path(name)
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise PresetError(f"{name}: a preset has at most {_MOST_BYTES // 1000} kB")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError):
         known = ", ".join(builtin_names())
         raise PresetError(f"{name}: no preset file that can be read, and no built-in preset ({known})") from None
@@ -256,9 +283,13 @@ def _check_document(document: Mapping[str, Any]) -> None:
     except SettingsError as error:
         raise PresetError(str(error)) from None
     made = document.get("made_with", {})
-    if not isinstance(made, dict) or not all(isinstance(text, str) for text in made.values()):
-        raise PresetError("made_with maps names of programs to versions")
+    if not isinstance(made, dict) or not all(isinstance(text, str) and len(text) <= 40 for text in made.values()):
+        raise PresetError("made_with maps names of programs to versions of at most 40 characters")
     _check_tuned_on(document.get("tuned_on"))
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise PresetError("a text holds half a character (an unpaired surrogate), which no file can hold") from None
 
 
 def _check_tuned_on(tuned_on: object) -> None:
@@ -283,10 +314,11 @@ def diff(one: Preset, other: Preset) -> dict[str, tuple[Value, Value]]:
 def as_code(preset: Preset) -> str:
     """Return a Python program that applies the preset to one file."""
     settings = "\n".join(f"    {path!r}: {value!r}," for path, value in preset.settings.items())
-    title = " ".join(preset.name.split()) or "RadTune preset"
+    # A name may hold anything, even what Python takes for a declared encoding in the first two lines.
+    title = "".join(letter if letter.isprintable() else " " for letter in preset.name).strip() or "RadTune preset"
     return (
-        f"# {title}, made with RadTune {__version__}; research use, not for diagnosis\n"
         "import sys\n\nfrom xray_core.files import read, write\nfrom xray_core.pipeline import run\n\n"
+        f"# {title}, made with RadTune {__version__}; research use, not for diagnosis\n"
         f"SETTINGS = {{\n{settings}\n}}\n\n"
         "write(sys.argv[2], run(read(sys.argv[1]).pixels, SETTINGS))\n"
     )
@@ -324,7 +356,7 @@ def check_fingerprint(preset: Preset) -> str:
     versions = f"(OpenCV {was} -> {cv2.__version__})"
     try:
         was_points = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
-    except binascii.Error:
+    except ValueError:  # no base64, or no ASCII
         was_points = np.empty(0, np.uint8)
     if was_points.shape != points.shape:
         return f"differs {versions}"

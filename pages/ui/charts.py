@@ -71,26 +71,18 @@ def metrics(measured: Mapping[str, float], targets: Targets, judged: Verdict) ->
 
 
 def _row(metric: Metric, measured: Mapping[str, float], targets: Targets, missed: bool) -> str:
-    def cell(side: str, column: str) -> str:
+    def cell(side: str, value: float) -> str:
         attributes = f'data-metric="{metric.name}" data-side="{side}"'
-        return f"<td {attributes}{_state(side)}>{escape(metric.shown(measured[column]))}</td>"
+        return f"<td {attributes}{_state(side)}>{escape(metric.shown(value))}</td>"
 
     def _state(side: str) -> str:
         if side == "before" or metric.name not in targets:
             return ""
         return f' class="{"bad" if missed else "good"}"'
 
-    before = cell("before", metric.columns[0]) if metric.paired else "<td></td>"
-    target = ""
-    if metric.name in targets:
-        low, high = targets[metric.name]
-        if high >= metric.high:
-            target = f"at least {metric.shown(low)}"
-        elif low <= metric.low:
-            target = f"at most {metric.shown(high)}"
-        else:
-            target = f"{metric.shown(low)} to {metric.shown(high)}"
+    before = cell("before", measured[metric.columns[0]] if metric.paired else metric.untouched)
+    target = metric.band(targets[metric.name]) if metric.name in targets else ""
     return (
         f'<tr><th scope="row" style="font-weight:400" title="{escape(metric.help)}">{escape(metric.label)}</th>'
-        f"{before}{cell('after', metric.judged)}<td>{escape(target)}</td></tr>"
+        f"{before}{cell('after', measured[metric.judged])}<td>{escape(target)}</td></tr>"
     )

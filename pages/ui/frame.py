@@ -25,7 +25,7 @@ _STYLE = """
   @media (max-width: 1150px) {
     .st-key-tune > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
     .st-key-tune > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
-    .st-key-controls { height: auto !important; }
+    .st-key-controls, [data-testid="stLayoutWrapper"]:has(> .st-key-controls) { height: auto !important; }
   }
   [class*="st-key-step-"] { padding: .35rem .8rem; }
   .rt-warn { position: fixed; top: .8rem; right: 4rem; z-index: 999991; font-size: .8rem; padding: .1rem .7rem;
@@ -59,7 +59,8 @@ def guarded() -> Iterator[None]:
     except Exception as error:
         # The type alone: messages of libraries may quote a file.
         logging.getLogger("radtune").error("page failed: %s", type(error).__name__)
-        st.error("Something went wrong on our side. Your settings are kept; reload the page.")
+        # A reload would begin a new session.
+        st.error("Something went wrong on our side. Your settings are kept as long as this page stays open.")
 
 
 def plain(text: str) -> str:

@@ -49,6 +49,7 @@ def _take_builtin(visitor: Session) -> None:
     if name := st.session_state["builtin"]:
         visitor.use(presets.builtin(name))
         st.session_state["preset taken"] = name
+        st.session_state["builtin"] = None  # so that the same one can be chosen again after moves
 
 
 def _take_upload(visitor: Session) -> None:
@@ -70,11 +71,12 @@ def _messages() -> None:
         st.success(f"{frame.plain(taken)} is in use.", icon=":material/check:")
 
 
+@st.fragment
 def save(visitor: Session) -> None:
-    """Draw what keeps the settings: name, note, download, and a link."""
+    """Draw what keeps the settings: name, note, download, and a link; typing runs this part of the page alone."""
     st.markdown("**Keep these settings**")
-    visitor.name = st.text_input("Name", visitor.name, max_chars=80, placeholder="e.g. bedside films, gentle")
-    visitor.note = st.text_input("Note", visitor.note, max_chars=500, placeholder="what it is for; no patient's name")
+    _text(visitor, "name", 200, "e.g. bedside films, gentle")
+    _text(visitor, "note", 10_000, "what it is for; no patient's name")
     settings, targets, film = visitor.settings, visitor.targets, visitor.film
     name, note = visitor.name, visitor.note
 
@@ -97,6 +99,18 @@ def save(visitor: Session) -> None:
         "Or share a link to this film with these settings:" if visitor.sample else "Or share a link to these settings:"
     )
     st.code(link(visitor), language=None, wrap_lines=True)
+
+
+def _text(visitor: Session, field: str, longest: int, placeholder: str) -> None:
+    key = f"preset {field}"
+    # Given as the field's default instead, the session's value would make a new widget of it, which loses an edit.
+    st.session_state[key] = getattr(visitor, field)
+
+    def take() -> None:
+        setattr(visitor, field, st.session_state[key])
+
+    # Live: who types a name and clicks on the download at once gets that name.
+    st.text_input(field.capitalize(), key=key, max_chars=longest, placeholder=placeholder, on_change=take, live=True)
 
 
 def link(visitor: Session) -> str:

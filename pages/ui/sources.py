@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Container
 from pathlib import Path
 
 import streamlit as st
@@ -84,6 +86,13 @@ def from_folder(root: Path, relative: str) -> Film:
     if not path.is_relative_to(root):
         raise FileError("READ", "the path leads out of the folder that is open to visitors")
     return read(path)
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name for an upload that neither a sample nor another upload has: ``film (2).png``."""
+    stem, suffix = os.path.splitext(name)
+    candidates = (f"{stem} ({number}){suffix}" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], candidates) if free not in taken and free not in CAPTIONS)
 
 
 def open_film(visitor: Session, name: str) -> None:

@@ -1,0 +1,153 @@
+"""The server of `app.py`: which hosts it answers, and what every answer carries."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+import streamlit as st
+
+import app
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
+
+PAGES = ["/", "/Tune", "/?film=chest.png", "/Tune?settings=%7B%7D"]
+OTHERS = ["/_stcore/health", "/_stcore/host-config", "/no/such/_stcore/thing", "/media/none.png", "/favicon.png"]
+STREAM = "ws://127.0.0.1:8501/_stcore/stream"
+HEADERS = {
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+FOREIGN = [
+    "evil.example",
+    "evil.example:8501",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "evil.example:127.0.0.1",
+    "10.0.0.1",
+    "[::1]:8501",
+    "",
+]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with warnings.catch_warnings():
+        # The client announces that it will want another HTTP library one day.
+        warnings.filterwarnings("ignore", message="Using `httpx`")
+        from starlette.testclient import TestClient
+    with TestClient(app.app, base_url="http://127.0.0.1:8501") as client:
+        yield client
+
+
+def policy(headers: dict[str, str]) -> dict[str, list[str]]:
+    parts = [part.split() for part in headers["content-security-policy"].split(";")]
+    return {name: sources for name, *sources in parts}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_served_with_its_headers(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<script" in answer.text
+    assert HEADERS.items() <= answer.headers.items()
+    assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize("path", OTHERS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+def test_every_other_answer_has_the_headers_too(client: TestClient, path: str, method: str) -> None:
+    answer = client.request(method, path)
+    assert HEADERS.items() <= answer.headers.items()
+    assert "content-security-policy" in answer.headers
+
+
+def test_the_server_says_that_it_is_well(client: TestClient) -> None:
+    answer = client.get("/_stcore/health")
+    assert (answer.status_code, answer.text) == (200, "ok")
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+@pytest.mark.parametrize("path", ["/", "/_stcore/health", "/media/none.png"])
+def test_a_foreign_host_is_refused(client: TestClient, host: str, path: str) -> None:
+    answer = client.get(path, headers={"host": host})
+    assert answer.status_code == 403
+    assert answer.text == "This server does not answer under that host name."
+    assert HEADERS.items() <= answer.headers.items()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8501", "localhost", "localhost:9999", "LocalHost:80"])
+def test_the_configured_hosts_are_answered(client: TestClient, host: str) -> None:
+    assert client.get("/", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "status"),
+    [
+        (["films.example"], "films.example:8501", 200),
+        (["films.example"], "127.0.0.1", 403),
+        (["::1"], "[::1]:8501", 200),
+        (["::1"], "[::1]", 200),
+        ([], "anything.example", 200),
+    ],
+)
+def test_the_operator_names_the_hosts(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, allowed: list[str], host: str, status: int
+) -> None:
+    options = {"server.allowedHosts": allowed}
+    get = st.get_option
+    monkeypatch.setattr(st, "get_option", lambda name: options[name] if name in options else get(name))
+    assert client.get("/", headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "http://evil.example"}])
+def test_the_websocket_refuses_a_foreign_host_and_a_foreign_page(client: TestClient, headers: dict[str, str]) -> None:
+    from starlette.websockets import WebSocketDisconnect
+
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(STREAM, headers=headers):
+        pass
+
+
+def test_the_websocket_takes_its_own_page(client: TestClient) -> None:
+    with client.websocket_connect(STREAM, headers={"origin": "http://127.0.0.1:8501"}) as socket:
+        assert socket.scope["path"] == "/_stcore/stream"
+
+
+def test_the_policy_trusts_no_inline_script_and_no_other_server(client: TestClient) -> None:
+    sources = policy(client.get("/").headers)
+    assert "'unsafe-inline'" not in sources["script-src"]
+    assert "'unsafe-inline'" not in sources["default-src"]
+    assert sources["object-src"] == sources["frame-ancestors"] == ["'none'"]
+    assert sources["connect-src"] == sources["form-action"] == sources["base-uri"] == ["'self'"]
+    everything = {source for name in sources for source in sources[name]}
+    assert not [source for source in everything if "//" in source or source in ("*", "http:", "https:", "data:*")]
+
+
+def test_the_policy_allows_the_scripts_of_the_page_itself(client: TestClient) -> None:
+    answer = client.get("/")
+    inline = re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in inline]
+    assert inline
+    assert {f"'sha256-{digest}'" for digest in digests} <= set(policy(answer.headers)["script-src"])
+
+
+def test_the_configuration_keeps_the_server_to_this_machine_and_to_itself() -> None:
+    options = {
+        "server.address": "127.0.0.1",
+        "server.enableXsrfProtection": True,
+        "server.enableCORS": True,
+        "server.enableStaticServing": False,
+        "browser.gatherUsageStats": False,
+        "client.showErrorDetails": "none",
+        "client.toolbarMode": "viewer",
+    }
+    assert {name: st.get_option(name) for name in options} == options
+    assert st.get_option("server.maxUploadSize") <= 300
