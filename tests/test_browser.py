@@ -133,9 +133,10 @@ class Visit:
         return self
 
     def _console(self, message: object) -> None:
-        # Streamlit looks for its server below the page's own path first, and takes the 404 for an answer.
+        # Streamlit looks for its server below the page's own path first, and takes the 404 for an answer. A picture
+        # that the next one replaced while it was on its way is gone as well; those that stay are waited for.
         address = urlsplit(message.location.get("url", ""))
-        known = re.fullmatch(r"/\w+/_stcore/[\w-]+", address.path) and "404" in message.text
+        known = re.fullmatch(r"/\w+/_stcore/[\w-]+|/media/\w+\.png", address.path) and "404" in message.text
         if message.type == "error" and not known:
             self.complaints.append(f"{message.text} {address.path}")
         if "Content Security Policy" in message.text:
