@@ -14,14 +14,14 @@ TUNE = "pages/1_Tune.py"
 
 def samples(visitor: Session) -> None:
     """Offer our own phantoms as pictures."""
-    columns = st.columns(5)
-    for number, name in enumerate(sources.sample_names()):
-        with columns[number % len(columns)]:
-            small = sources.thumbnail(name, (sources.SAMPLES / name).stat().st_mtime)
-            st.image(small, width="stretch", alt=sources.CAPTIONS[name])
-            if st.button(sources.CAPTIONS[name], key=f"sample {name}", width="stretch"):
-                sources.open_film(visitor, name)
-                st.switch_page(TUNE)
+    with st.container(horizontal=True):
+        for name in sources.sample_names():
+            with st.container(width=200):
+                small = sources.thumbnail(name, (sources.SAMPLES / name).stat().st_mtime)
+                st.image(small, width="stretch", alt=sources.CAPTIONS[name])
+                if st.button(sources.CAPTIONS[name], key=f"sample {name}", width="stretch"):
+                    sources.open_film(visitor, name)
+                    st.switch_page(TUNE)
     st.caption("Phantoms from our own generator: no person was X-rayed for them.")
 
 
@@ -33,14 +33,14 @@ def uploads(visitor: Session) -> None:
         key="uploads",
     )
     good = {}
+    known: dict[str, str] = st.session_state.setdefault("upload refusals", {})
     for file in files:
-        data = file.getvalue()
-        try:
-            decode(data, file.name)
-        except FileError as error:
-            st.error(frame.plain(f"{file.name}: {error}"), icon=":material/error:")
-            continue
-        good[sources.free_name(file.name, good)] = data
+        if file.file_id not in known:
+            known[file.file_id] = _refusal(file.getvalue(), file.name)
+        if known[file.file_id]:
+            st.error(frame.plain(f"{file.name}: {known[file.file_id]}"), icon=":material/error:")
+        else:
+            good[sources.free_name(file.name, good)] = file.getvalue()
     if sum(map(len, good.values())) > sources.MOST_UPLOADED_BYTES:
         st.error(f"At most {sources.MOST_UPLOADED_BYTES // 10**6} MB at a time; for more, use the command line.")
         return
@@ -50,6 +50,15 @@ def uploads(visitor: Session) -> None:
         if st.button("Tune it", type="primary"):
             sources.open_film(visitor, chosen)
             st.switch_page(TUNE)
+
+
+def _refusal(data: bytes, name: str) -> str:
+    """Return why a file can't be read, or an empty string."""
+    try:
+        decode(data, name)
+    except FileError as error:
+        return str(error)
+    return ""
 
 
 def folder(visitor: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -53,3 +54,11 @@ def threads() -> Iterator[Callable[[int], None]]:
     before = cv2.getNumThreads()
     yield cv2.setNumThreads
     cv2.setNumThreads(before)
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Put back the main module: AppTest makes the page it, and spawned processes would run that page."""
+    kept = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = kept

@@ -558,7 +558,17 @@ def test_the_longest_name_and_note_that_a_preset_may_have_are_kept() -> None:
     name, note = "n" * 200, "first line\n" + "x" * 9_989
     well(upload_preset(page, preset_bytes(name=name, note=note)))
     well(page.slider(key="set clahe.clip_limit").set_value(3.0).run())
-    assert (visitor(page).name, visitor(page).note) == (name, note)
+    assert (visitor(page).name, visitor(page).note) == (presets.changed_name(name), note)
+
+
+def test_a_preset_that_was_changed_no_longer_goes_by_its_name_alone() -> None:
+    page = tune()
+    well(page.selectbox(key="builtin").set_value("published").run())
+    assert visitor(page).name == "published"
+    well(page.slider(key="set clahe.clip_limit").set_value(2.0).run())
+    assert visitor(page).name == "published changed"
+    well(page.button[[button.label for button in page.button].index("Reset all")].click().run())
+    assert (visitor(page).name, visitor(page).note, visitor(page).settings) == ("", "", defaults())
 
 
 @pytest.mark.parametrize("field", ["name", "note"])

@@ -278,16 +278,11 @@ def _count(summary: Summary, row: Row, preset: Preset) -> Summary:
         code = row["reason"].split(":")[0]
         failed = summary.failed or {}
         return replace(summary, failed=failed | {code: failed.get(code, 0) + 1})
-    tuned = preset.tuned_size
-    # Filters count in pixels, so only a clear difference changes what is seen; a resize step evens it out.
-    other = (
-        tuned and not preset.settings["resize.on"] and not 2 / 3 <= max(row["width"], row["height"]) / max(tuned) <= 1.5
-    )
     return replace(
         summary,
         written=summary.written + 1,
         balanced=summary.balanced + row["verdict"].startswith("Balanced"),
-        other_size=summary.other_size + bool(other),
+        other_size=summary.other_size + preset.other_size((row["width"], row["height"])),
     )
 
 

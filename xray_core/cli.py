@@ -25,7 +25,7 @@ from xray_core.decode import Limits
 from xray_core.errors import FileError, SettingsError, XrayError
 from xray_core.image import Film
 from xray_core.metrics import METRICS, measure, verdict
-from xray_core.pipeline import Settings, check, parameters, run, run_pair
+from xray_core.pipeline import Settings, parameters, run, run_pair, untouched
 from xray_core.steps import STEPS
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -242,7 +242,7 @@ def _print_json(measured: dict[str, float]) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    films = [run(_read(path, arguments).pixels, _geometry_only()) for path in (arguments.before, arguments.after)]
+    films = [run(_read(path, arguments).pixels, untouched()) for path in (arguments.before, arguments.after)]
     if films[0].dtype != films[1].dtype:
         films = [files.in_range(film, "uint16") for film in films]
     measured = measure(*films)
@@ -253,10 +253,6 @@ def _measure(arguments: argparse.Namespace) -> int:
         for column in metric.columns:
             print(f"{column} {metric.shown(measured[column])}")
     return DONE
-
-
-def _geometry_only() -> Settings:
-    return check({step.path("on"): False for step in STEPS.values() if step.switchable})
 
 
 def _batch(arguments: argparse.Namespace) -> int:

@@ -29,6 +29,11 @@ def defaults() -> Settings:
     return {path: parameter.default for path, parameter in parameters().items()}
 
 
+def untouched() -> Settings:
+    """Return settings with every step off that may be: a film comes out as it is, but gray."""
+    return defaults() | {step.path("on"): False for step in STEPS.values() if step.switchable}
+
+
 def parameter_at(path: str) -> Parameter:
     """Return the parameter with a dotted path, or raise `SettingsError` that names near ones."""
     known = parameters()

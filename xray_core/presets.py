@@ -82,6 +82,15 @@ class Preset:
         size = (self.document.get("tuned_on") or {}).get("size")
         return (size[0], size[1]) if size else None
 
+    def other_size(self, size: tuple[int, int]) -> bool:
+        """Whether a film's width and height differ so much from those tuned on that it will look different.
+
+        Filters count in pixels. A step that resizes evens the difference out.
+        """
+        if self.tuned_size is None or self.settings["resize.on"]:
+            return False
+        return not 2 / 3 <= max(size) / max(self.tuned_size) <= 1.5
+
     @property
     def digest(self) -> str:
         """Digest of what the settings do; see `xray_core.pipeline.digest`."""
@@ -144,9 +153,15 @@ def create(
     )
 
 
+def changed_name(name: str) -> str:
+    """Return the name that a preset goes by once its settings were changed."""
+    mark = " changed"
+    return name[: _TEXTS["name"] - len(mark)] + mark if name else ""
+
+
 def with_settings(preset: Preset, settings: Mapping[str, object]) -> Preset:
     """Return a preset with other settings, made now, and the rest kept; its name says that it was changed."""
-    made = create(settings, name=f"{preset.name[:190]} changed", note=preset.note, targets=preset.targets)
+    made = create(settings, name=changed_name(preset.name), note=preset.note, targets=preset.targets)
     return Preset({**made.document, "tuned_on": preset.document.get("tuned_on")})
 
 

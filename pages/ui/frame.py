@@ -19,8 +19,9 @@ NOT_FOR_DIAGNOSIS = "Research tool. Not for diagnosis."
 
 _STYLE = """
 <style>
-  .block-container { padding-top: 3.4rem; padding-bottom: 2rem; max-width: 1700px; }
-  [data-testid="stImage"] img:not([src^="data:"]) { background: #000; border-radius: .3rem; }
+  .block-container { padding-top: 3.4rem; padding-bottom: 2rem; max-width: 1800px; }
+  @media (min-width: 1150px) { .block-container { padding-left: 2.2rem; padding-right: 2.2rem; } }
+  [data-testid="stImage"] img:not([src^="data:"]) { background: #000; border-radius: 0; }
   .st-key-detail [data-testid="stImage"] img { object-fit: none; height: 440px; }
   @media (max-width: 1150px) {
     .st-key-tune > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
@@ -39,7 +40,7 @@ _STYLE = """
 def page(path: str) -> Iterator[None]:
     """Draw a page's frame around its content, and turn what goes wrong in it into a sentence."""
     title, _, _ = PAGES[path]
-    st.set_page_config(page_title=f"{title} · RadTune", page_icon="🩻", layout="wide")
+    st.set_page_config(page_title=f"{title} · RadTune", page_icon="🩻", layout="wide", initial_sidebar_state=240)
     st.html(f'{_STYLE}<div class="rt-warn" role="note">{NOT_FOR_DIAGNOSIS}</div>')
     with st.sidebar:
         st.markdown(f"### RadTune  :gray[:small[{__version__}]]")

@@ -38,11 +38,14 @@ def choose(visitor: Session) -> None:
         max_upload_size=1,
         help="A .preset.json that you downloaded here, or that a colleague sent.",
     )
-    if visitor.tuned_size and visitor.film and not visitor.settings["resize.on"]:
-        ratio = max(visitor.film.size) / max(visitor.tuned_size)
-        if not 2 / 3 <= ratio <= 1.5:
-            tuned, here = ("{} x {} px".format(*size) for size in (visitor.tuned_size, visitor.film.size))
-            st.warning(f"Tuned on {tuned}, this film is {here}: filters count in pixels, so it will look different.")
+
+
+def warn_of_size(visitor: Session) -> None:
+    """Say so where the preset was tuned on films of quite another size."""
+    preset, film = visitor.preset, visitor.film
+    if preset and preset.tuned_size and film and preset.other_size(film.size) and not visitor.settings["resize.on"]:
+        tuned, here = ("{} x {} px".format(*size) for size in (preset.tuned_size, film.size))
+        st.warning(f"Tuned on {tuned}, this film is {here}: filters count in pixels, so it will look different.")
 
 
 def _take_builtin(visitor: Session) -> None:

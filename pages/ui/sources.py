@@ -14,8 +14,7 @@ from xray_core.decode import decode
 from xray_core.errors import FileError
 from xray_core.files import encode, find, in_range, read
 from xray_core.image import Film, Image
-from xray_core.pipeline import run
-from xray_core.steps import STEPS
+from xray_core.pipeline import run, untouched
 
 # isort: split
 import cv2  # after xray_core, which fixes how OpenCV computes
@@ -121,6 +120,6 @@ def display(image: Image, side: int = DISPLAY_SIDE) -> bytes:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def thumbnail(name: str, changed: float) -> bytes:
-    """Return a small PNG of a sample; `changed` is its file's time, so that a new file is seen."""
-    off = {step.path("on"): False for step in STEPS.values() if step.switchable}
-    return display(run(sample(name).pixels, off), 256)
+    """Return a small square PNG of a sample; `changed` is its file's time, so that a new file is seen."""
+    square = {"resize.on": True, "resize.size": 256}
+    return encode(in_range(run(sample(name).pixels, untouched() | square), "uint8"), ".png")

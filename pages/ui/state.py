@@ -10,7 +10,7 @@ from xray_core.image import Film
 from xray_core.metrics import DEFAULT_TARGETS, Targets
 from xray_core.params import Value
 from xray_core.pipeline import Pair, Settings, Staged, defaults
-from xray_core.presets import Preset
+from xray_core.presets import Preset, changed_name
 
 _KEY = "radtune"
 
@@ -25,6 +25,8 @@ class Session:
         Files given by the visitor, still encoded, by name.
     film, sample
         The film that is open, and its name if it is one of our samples (which a link can carry).
+    preset
+        The preset that was taken over last.
     link
         The link's settings that were taken over last, so that a rerun does not undo later moves.
     """
@@ -37,7 +39,7 @@ class Session:
     film: Film | None = None
     sample: str = ""
     link: str | None = None
-    tuned_size: tuple[int, int] | None = None
+    preset: Preset | None = None
     _staged: Staged | None = None
 
     def open(self, film: Film, sample: str = "") -> None:
@@ -46,16 +48,24 @@ class Session:
 
     def set(self, path: str, value: Value) -> None:
         """Replace one setting."""
-        self.settings = self.settings | {path: value}
+        self.replace(self.settings | {path: value})
 
     def replace(self, settings: Settings) -> None:
-        """Replace all settings."""
+        """Replace all settings; a preset that was changed no longer goes by its name alone."""
         self.settings = settings
+        if self.preset and self.name and self.name == self.preset.name and settings != self.preset.settings:
+            self.name = changed_name(self.name)
+
+    def reset(self) -> None:
+        """Go back to the default settings and targets, without the preset that was taken over."""
+        if self.preset and self.name in (self.preset.name, changed_name(self.preset.name)):
+            self.name, self.note = "", ""
+        self.settings, self.targets, self.preset = defaults(), dict(DEFAULT_TARGETS), None
 
     def use(self, preset: Preset) -> None:
         """Take over a preset."""
-        self.settings, self.targets = preset.settings, preset.targets
-        self.name, self.note, self.tuned_size = preset.name, preset.note, preset.tuned_size
+        self.settings, self.targets, self.preset = preset.settings, preset.targets, preset
+        self.name, self.note = preset.name, preset.note
 
     def run_pair(self) -> Pair:
         """Return the open film before and after, at full size."""
