@@ -46,10 +46,13 @@ def say(words: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     _prepare_streams()
-    arguments = _parser().parse_args(argv)
     try:
-        status: int = arguments.command(arguments)
-        sys.stdout.flush()
+        try:
+            arguments = _parser().parse_args(argv)
+            status: int = arguments.command(arguments)
+        finally:
+            # Here, and not when the interpreter ends: a reader that went away is met below.
+            sys.stdout.flush()
         return status
     except FileError as error:
         say(f"radtune: {error}")

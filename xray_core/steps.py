@@ -99,6 +99,16 @@ def _percent(label: str, help: str) -> Range:
     return Range(default=0.0, low=0.0, high=45.0, step=0.5, unit="%", label=label, help=help)
 
 
+def _to_black(default: float, most: float, needs: tuple[str, Value] | None = None) -> Range:
+    words = "Share of the darkest pixels made black."
+    return Range(default=default, low=0.0, high=most, step=0.1, unit="%", label="To black", help=words, needs=needs)
+
+
+def _to_white(default: float, least: float, needs: tuple[str, Value] | None = None) -> Range:
+    words = "Pixels brighter than this share of all are made white."
+    return Range(default=default, low=least, high=100.0, step=0.1, unit="%", label="To white", help=words, needs=needs)
+
+
 @step(
     label="Crop",
     help="Cut away borders, collimator edges and burnt-in text before anything else is measured.",
@@ -237,24 +247,8 @@ def bilateral(image: Image, *, d: int, sigma: float) -> Image:
     label="Stretch",
     help="Spread the grey levels in use over the full range, linearly.",
     on=False,
-    low=Range(
-        default=1.0,
-        low=0.0,
-        high=20.0,
-        step=0.1,
-        unit="%",
-        label="To black",
-        help="Share of the darkest pixels made black.",
-    ),
-    high=Range(
-        default=99.0,
-        low=80.0,
-        high=100.0,
-        step=0.1,
-        unit="%",
-        label="To white",
-        help="Pixels brighter than this share of all are made white.",
-    ),
+    low=_to_black(1.0, most=20.0),
+    high=_to_white(99.0, least=80.0),
 )
 def stretch(image: Image, *, low: float, high: float) -> Image:
     return tones.stretched(image, low, high)
@@ -345,26 +339,8 @@ def sharpen(image: Image, *, sharpness: float, gain: str) -> Image:
         label="Method",
         help="Minmax is as published; one stray pixel can defeat it, percentiles are robust.",
     ),
-    low=Range(
-        default=0.5,
-        low=0.0,
-        high=10.0,
-        step=0.1,
-        unit="%",
-        label="To black",
-        help="Share of the darkest pixels made black.",
-        needs=("method", "percentile"),
-    ),
-    high=Range(
-        default=99.5,
-        low=90.0,
-        high=100.0,
-        step=0.1,
-        unit="%",
-        label="To white",
-        help="Pixels brighter than this share of all are made white.",
-        needs=("method", "percentile"),
-    ),
+    low=_to_black(0.5, most=10.0, needs=("method", "percentile")),
+    high=_to_white(99.5, least=90.0, needs=("method", "percentile")),
 )
 def normalize(image: Image, *, method: str, low: float, high: float) -> Image:
     if method == "minmax":
