@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xray_core import pipeline
+from xray_core import cli, pipeline
 from xray_core.errors import ImageError, SettingsError
 from xray_core.image import Image, checked
 from xray_core.params import Range, Value
@@ -61,13 +61,18 @@ def assert_published(image: Image, bgr: Image) -> None:
     assert pair.after.dtype == np.uint8
 
 
-def assert_file_is_published(path: Path) -> None:
+def assert_file_is_published(path: Path, folder: Path) -> None:
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     assert bgr is not None
     assert_published(bgr[:, :, ::-1], bgr)
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if stored.ndim == 2 and stored.dtype == np.uint8:
+    if stored.dtype != np.uint8:
+        return
+    if stored.ndim == 2:
         assert_published(stored, bgr)
+    out = folder / "out.png"
+    assert cli.main(["enhance", str(path), str(out), "--preset", "published"]) == 0
+    assert np.array_equal(cv2.imread(str(out), cv2.IMREAD_UNCHANGED), five_calls(bgr)[1])
 
 
 def _eight_bit_samples() -> list[Path]:
@@ -113,13 +118,13 @@ def test_there_are_samples_to_test() -> None:
 
 
 @pytest.mark.parametrize("path", _eight_bit_samples(), ids=lambda path: path.relative_to(SAMPLES).as_posix())
-def test_published_settings_are_the_five_calls_on_samples(path: Path) -> None:
-    assert_file_is_published(path)
+def test_published_settings_are_the_five_calls_on_samples(path: Path, tmp_path: Path) -> None:
+    assert_file_is_published(path, tmp_path)
 
 
 @pytest.mark.parametrize("path", _radiographs())
-def test_published_settings_are_the_five_calls_on_radiographs(path: Path) -> None:
-    assert_file_is_published(path)
+def test_published_settings_are_the_five_calls_on_radiographs(path: Path, tmp_path: Path) -> None:
+    assert_file_is_published(path, tmp_path)
 
 
 def test_intels_ipp_is_off() -> None:
