@@ -676,7 +676,7 @@ BAD_LINKS = {
     "too long": (json.dumps({"clahe.clip_limit": 2.0}) + " " * 9_000, DAMAGED),
     "deep": ("[" * 7_000, DAMAGED),
     "long number": ('{"clahe.tiles": ' + "9" * 6_000 + "}", DAMAGED),
-    "unknown": ({"clahe.clip": 2.0}, "did you mean clahe.clip_limit?"),
+    "unknown": ({"clahe.clip": 2.0}, "did you mean clahe.clip_limit ([1, 8])?"),
     "out of range": ({"clahe.clip_limit": 30}, "clahe.clip_limit lies in [1, 8], got 30"),
     "no number": ('{"clahe.clip_limit": NaN}', "clahe.clip_limit takes a number in [1, 8]"),
     "endless": ('{"clahe.clip_limit": 1e999}', "clahe.clip_limit takes a number in [1, 8]"),

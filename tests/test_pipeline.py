@@ -352,8 +352,8 @@ def test_what_is_no_image_is_refused(take: Callable[[Any, Settings], object], im
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"clahe.cliplimit": 2}, "'clahe.cliplimit' is no setting; did you mean clahe.clip_limit?"),
-        ({"bilateral.D": 5}, "'bilateral.D' is no setting; did you mean bilateral.d?"),
+        ({"clahe.cliplimit": 2}, "'clahe.cliplimit' is no setting; did you mean clahe.clip_limit ([1, 8])?"),
+        ({"bilateral.D": 5}, "'bilateral.D' is no setting; did you mean bilateral.d ([3, 15])?"),
         ({"": 1}, f"'' is no setting; known steps are {', '.join(STEPS)}"),
         ({"zzz": 1}, f"'zzz' is no setting; known steps are {', '.join(STEPS)}"),
         ({"clahe.clip_limit": 30}, "clahe.clip_limit lies in [1, 8], got 30"),
