@@ -39,7 +39,11 @@ def parameter_at(path: str) -> Parameter:
     known = parameters()
     if path not in known:
         near = difflib.get_close_matches(path, known, n=1)
-        hint = f"did you mean {near[0]} ({known[near[0]].range_text()})?" if near else f"known steps are {', '.join(STEPS)}"
+        hint = (
+            f"did you mean {near[0]} ({known[near[0]].range_text()})?"
+            if near
+            else f"known steps are {', '.join(STEPS)}"
+        )
         raise SettingsError(f"{path[:80]!r} is no setting; {hint}")
     return known[path]
 
