@@ -212,7 +212,8 @@ def _ssim_sum(x: Image, y: Image) -> float:
     # With sums over the window S(.), n pixels a window, and every factor of n, n - 1 and 2 moved into the constants:
     #   ssim = (SxSy + c1)(n Sxy - SxSy + c2) / ((Sx^2 + Sy^2) / 2 + c1)((n (Sxx + Syy) - Sx^2 - Sy^2) / 2 + c2).
     # Sxx + Syy = S(x-y)^2 + 2 Sxy and Sx^2 + Sy^2 = (Sx - Sy)^2 + 2 SxSy save one of five box filters. The difference
-    # n Sxy - SxSy cancels most of its digits, so it is taken in integers for 8 bits and in float64 for 16; what follows it needs no more than float32.
+    # n Sxy - SxSy cancels most of its digits, so it is taken in integers for 8 bits and in float64 for 16; what follows
+    # needs no more than float32.
     n = WINDOW * WINDOW
     wide = x.dtype == np.uint16
     sums, product, square = (cv2.CV_64F, np.float64, np.float32) if wide else (cv2.CV_32S, np.uint16, np.uint16)
