@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import xray_core
-from xray_core import metrics, pipeline, tones
+from xray_core import metrics, pipeline, similarity, tones
 from xray_core.phantom import chest_phantom
 from xray_core.pool import cpu_count
 
@@ -70,7 +70,7 @@ def ssim_rows() -> list[str]:
                 return float(structural_similarity(a, b, data_range=scale))
 
             def ours(a: np.ndarray = before, b: np.ndarray = after) -> float:
-                return metrics.ssim(a, b)
+                return similarity.ssim(a, b)
 
             row = f"| {size[0]} x {size[1]} | {bits} | {abs(theirs() - ours()):.0e} "
             for threads in (1, cpu_count()):
@@ -91,7 +91,7 @@ def run_rows() -> list[str]:
 
         def ours(gray: np.ndarray = gray) -> float:
             pair = pipeline.run_pair(gray, SETTINGS)
-            return metrics.ssim(pair.before, pair.after)
+            return similarity.ssim(pair.before, pair.after)
 
         def everything(gray: np.ndarray = gray) -> object:
             pair = pipeline.run_pair(gray, SETTINGS)
@@ -141,7 +141,7 @@ def main() -> None:
         "",
         "## A film enhanced and compared",
         "",
-        "Plain: the published calls after the resize, and scikit-image's SSIM. Ours: `run_pair` and `metrics.ssim`, "
+        "Plain: the published calls after the resize, and scikit-image's SSIM. Ours: `run_pair` and `similarity.ssim`, "
         "the same pixels bit for bit. *All metrics*: the ratio when ours measures all nine numbers of the log instead.",
         "",
         f"| film | plain | ours, 1 thread | ratio | all metrics | plain | ours, {cores} threads | ratio | all |",

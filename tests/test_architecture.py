@@ -20,6 +20,7 @@ CORE_FLOORS = {
     "threads": 1,
     "tones": 2,
     "phantom": 2,
+    "similarity": 2,
     "steps": 3,
     "metrics": 3,
     "decode": 3,

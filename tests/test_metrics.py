@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from skimage.measure import shannon_entropy
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from xray_core import metrics
+from xray_core import metrics, similarity
 from xray_core.errors import ImageError, SettingsError
 from xray_core.image import Image
 from xray_core.metrics import COLUMNS, DEFAULT_TARGETS, METRICS, Verdict, check_targets, measure, verdict
@@ -165,7 +165,7 @@ def test_measure_gives_every_column_within_the_metrics_own_limits(two: Two) -> N
     for metric in METRICS.values():
         for column in metric.columns:
             value = measured[column]
-            small = column == "ssim" and min(two[0].shape) < metrics.WINDOW
+            small = column == "ssim" and min(two[0].shape) < similarity.WINDOW
             assert math.isnan(value) if small else metric.low - 1e-4 <= value <= metric.high + 1e-4, column
 
 

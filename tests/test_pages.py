@@ -21,9 +21,10 @@ from xray_core.decode import decode
 from xray_core.errors import FileError, XrayError
 from xray_core.files import encode, read
 from xray_core.image import Image
-from xray_core.metrics import DEFAULT_TARGETS, METRICS, WINDOW, measure, verdict
+from xray_core.metrics import DEFAULT_TARGETS, METRICS, measure, verdict
 from xray_core.params import Choice, Parameter, Range, Value
 from xray_core.pipeline import check, defaults, parameters, run_pair
+from xray_core.similarity import WINDOW
 from xray_core.steps import STEPS, Step
 
 # isort: split
