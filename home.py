@@ -28,28 +28,45 @@ def samples(visitor: Session) -> None:
 def uploads(visitor: Session) -> None:
     """Take files from the visitor; each is decoded at once, so that a bad one is named here."""
     files = st.file_uploader(
-        "PNG, JPEG, TIFF, NPZ or NPY, 8 or 16 bit. They stay in this server's memory and go when you leave.",
+        "PNG, JPEG, TIFF, NPZ or NPY, 8 or 16 bit. They stay in this server's memory until you remove them or leave.",
         accept_multiple_files=True,
         key="uploads",
+        on_change=_forget_removed,
+        args=(visitor,),
     )
-    good = {}
+    # What the uploader holds now: it is empty again after a change of page, while the films are kept.
+    shown: dict[str, str] = {}
     known: dict[str, str] = st.session_state.setdefault("upload refusals", {})
+    before: dict[str, str] = st.session_state.get("uploads shown", {})
     for file in files:
         if file.file_id not in known:
             known[file.file_id] = _refusal(file.getvalue(), file.name)
         if known[file.file_id]:
             st.error(frame.plain(f"{file.name}: {known[file.file_id]}"), icon=":material/error:")
+        elif file.file_id in before:
+            shown[file.file_id] = before[file.file_id]
+        elif sum(map(len, visitor.uploads.values())) + file.size > sources.MOST_UPLOADED_BYTES:
+            most = f"At most {sources.MOST_UPLOADED_BYTES // 10**6} MB at a time; for more, use the command line."
+            st.error(frame.plain(f"{file.name}: {most}"), icon=":material/error:")
         else:
-            good[sources.free_name(file.name, good)] = file.getvalue()
-    if sum(map(len, good.values())) > sources.MOST_UPLOADED_BYTES:
-        st.error(f"At most {sources.MOST_UPLOADED_BYTES // 10**6} MB at a time; for more, use the command line.")
-        return
-    if good:
-        visitor.uploads = good
-        chosen = st.selectbox("Film", list(good), key="uploaded film")
-        if st.button("Tune it", type="primary"):
-            sources.open_film(visitor, chosen)
-            st.switch_page(TUNE)
+            shown[file.file_id] = sources.free_name(file.name, visitor.uploads)
+            visitor.uploads = visitor.uploads | {shown[file.file_id]: file.getvalue()}
+    st.session_state["uploads shown"] = shown
+    if visitor.uploads:
+        chosen = st.selectbox("Film", list(visitor.uploads), key="uploaded film")
+        with st.container(horizontal=True):
+            if st.button("Tune it", type="primary"):
+                sources.open_film(visitor, chosen)
+                st.switch_page(TUNE)
+            st.button("Remove it", on_click=visitor.forget, args=([chosen],))
+
+
+def _forget_removed(visitor: Session) -> None:
+    """Forget the films whose files the visitor took out of the uploader."""
+    left = {file.file_id for file in st.session_state["uploads"]}
+    shown: dict[str, str] = st.session_state.get("uploads shown", {})
+    visitor.forget([name for file_id, name in shown.items() if file_id not in left])
+    st.session_state["uploads shown"] = {file_id: name for file_id, name in shown.items() if file_id in left}
 
 
 def _refusal(data: bytes, name: str) -> str:
@@ -93,4 +110,5 @@ with frame.page("home.py"):
             draw(visitor)
     st.subheader("The pages")
     for path, (label, _, purpose) in frame.PAGES.items():
-        st.markdown(f"- **{label}**: {purpose}" + (" (you are here)" if path == "home.py" else ""))
+        if path != "home.py":
+            st.markdown(f"- **{label}**: {purpose}")

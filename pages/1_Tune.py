@@ -8,7 +8,7 @@ from pages.ui import charts, controls, frame, presets_panel, sources
 from pages.ui.state import Session, session
 from xray_core.files import encode
 from xray_core.image import Image
-from xray_core.metrics import measure, verdict
+from xray_core.metrics import measure, range_warning, verdict
 from xray_core.pipeline import defaults
 
 _DETAIL_SIDE = 768
@@ -41,14 +41,17 @@ def tune(visitor: Session) -> None:
     with st.container(key="tune"):
         pictures, panel = st.columns([3, 1.15], gap="medium")
     with panel:
-        if visitor.settings != defaults() or visitor.preset:
-            st.button("Reset all", icon=":material/restart_alt:", on_click=visitor.reset)
+        # Always there: a button that comes with the first move would shift the slider from under the hand.
+        same = visitor.settings == defaults() and visitor.preset is None
+        st.button("Reset all", icon=":material/restart_alt:", on_click=visitor.reset, disabled=same)
         with st.container(height=900, border=False, key="controls"), frame.guarded():
             controls.draw(visitor)
     with pictures, frame.guarded():
         pair = visitor.run_pair()
         measured = measure(pair.before, pair.after)
         presets_panel.warn_of_size(visitor)
+        if words := range_warning(pair.before):
+            st.warning(words)
         _pictures(pair.before, pair.after)
         numbers, chart = st.columns(2, gap="medium")
         numbers.html(charts.metrics(measured, visitor.targets, verdict(measured, visitor.targets)))
@@ -62,7 +65,6 @@ def tune(visitor: Session) -> None:
 
 def _pictures(before: Image, after: Image) -> None:
     height, width = after.shape
-    where = ""
     view = st.segmented_control(
         "View",
         ["Whole film", "True pixels"],
@@ -78,13 +80,12 @@ def _pictures(before: Image, after: Image) -> None:
         left, top = _offset(across, width), _offset(down, height)
         part = slice(top, top + _DETAIL_SIDE), slice(left, left + _DETAIL_SIDE)
         before, after = before[part], after[part]
-        where = f" · from {left}, {top}"
         # The part is larger than its place on most screens: at 0 and 100 % the film's edges stand at its edges.
         st.html(f'<style>.st-key-detail [data-testid="stImage"] img {{ object-position: {across}% {down}% }}</style>')
     with st.container(key="detail" if view == "True pixels" else "whole"):
         sides = st.columns(2, gap="small")
     for side, image, name in zip(sides, (before, after), ("Before", "After"), strict=True):
-        caption = f"{name} · {width} x {height} px, {after.dtype.itemsize * 8} bit{where}"
+        caption = f"{name} · {width} x {height} px, {after.dtype.itemsize * 8} bit"
         side.image(
             sources.display(image), caption=caption, output_format="PNG", width="stretch", alt=f"Film {name.lower()}"
         )

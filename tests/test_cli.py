@@ -105,6 +105,14 @@ def test_every_setting_has_a_flag_with_its_range(call: Callable[..., Said], name
         assert preset in said
 
 
+def test_a_setting_s_flag_may_be_spelt_as_in_a_preset(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:
+    for spelling in ("--clahe.clip-limit", "--clahe.clip_limit"):
+        assert call("enhance", film, tmp_path / f"{spelling}.png", spelling, "8")[0] == 0
+    one, other = (read(tmp_path / f"--clahe.clip{sign}limit.png").pixels for sign in "-_")
+    assert np.array_equal(one, other)
+    assert not np.array_equal(one, run(read(film).pixels, {}))
+
+
 def test_version(call: Callable[..., Said]) -> None:
     assert call("--version") == (0, f"RadTune {__version__}\n", "")
     assert command("--version") == (0, f"RadTune {__version__}\n", "")
@@ -379,7 +387,7 @@ def test_measure_of_tiny_and_colour_films(call: Callable[..., Said], tmp_path: P
 
 def test_measure_refuses_two_sizes(call: Callable[..., Said], film: Path, tmp_path: Path, textured: Textured) -> None:
     write(tmp_path / "other.png", textured(30, 30))
-    refused(call("measure", film, tmp_path / "other.png"), "one shape")
+    refused(call("measure", film, tmp_path / "other.png"), "differ in size: 64 x 80 and 30 x 30 px")
 
 
 # --- preset and steps -------------------------------------------------------------------------------------------------
@@ -462,7 +470,8 @@ def test_batch_in_its_own_process(folder: Path, tmp_path: Path) -> None:
     counts = json.loads(printed)
     assert set(counts) == {"written", "unchanged", "failed", "balanced", "seconds"}
     assert (counts["written"], counts["unchanged"], counts["failed"]) == (4, 0, 0)
-    assert "4 images, preset published" in words
+    assert "images: 4" in words
+    assert "preset published" in words
     assert "this machine computes: same" in words
     assert f"log: {tmp_path / 'out' / LOG}" in words
     assert len(read_log(tmp_path / "out" / LOG)) == 4

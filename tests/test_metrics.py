@@ -223,7 +223,7 @@ MEASURED = {
             DEFAULT_TARGETS,
             Verdict(
                 False,
-                "Off target: Brightness 80 is below 100 (the film is dark: lower gamma below 1).",
+                "Off target: Brightness 80 is below 100 (the film is dark: set gamma below 1).",
                 ("brightness",),
             ),
         ),
@@ -232,7 +232,7 @@ MEASURED = {
             DEFAULT_TARGETS,
             Verdict(
                 False,
-                "Off target: Brightness 200 is above 160 (the film is bright: raise gamma above 1).",
+                "Off target: Brightness 200 is above 160 (the film is bright: set gamma above 1).",
                 ("brightness",),
             ),
         ),

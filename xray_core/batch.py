@@ -8,6 +8,7 @@ import json
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from xray_core.decode import Limits
 from xray_core.errors import FileError, PresetError, SettingsError, XrayError
 from xray_core.files import check_output, find, output_names, read, write, write_bytes
-from xray_core.metrics import COLUMNS, Targets, measure, verdict
+from xray_core.metrics import COLUMNS, Targets, measure, range_warning, verdict
 from xray_core.pipeline import Settings, parameters, run_pair
 from xray_core.pool import Lost, run_tasks
 from xray_core.presets import Preset, diff, loads
@@ -100,8 +101,8 @@ def process(task: Task) -> tuple[Task, Row | None]:
         measured = measure(pair.before, pair.after)
         write(job.target / task.output, pair.after, job.kind)
         row |= measured
-        judged = verdict(measured, job.targets)
-        row |= {"status": "SUCCESS", "output": _key(task.output), "verdict": judged.sentence} | job.settings
+        words = f"{verdict(measured, job.targets).sentence} {range_warning(pair.before)}".strip()
+        row |= {"status": "SUCCESS", "output": _key(task.output), "verdict": words} | job.settings
     except FileError as error:
         row["reason"] = f"{error.code}: {error}"
     except MemoryError:
@@ -124,7 +125,9 @@ def _key(path: Path) -> str:
     return path.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
-def plan(job: Job, source: Path, done: dict[str, Row] | None = None) -> list[Task]:
+def plan(
+    job: Job, source: Path, done: dict[str, Row] | None = None, passed_over: Counter[str] | None = None
+) -> list[Task]:
     """List the inputs of a run with their outputs.
 
     Parameters
@@ -135,8 +138,10 @@ def plan(job: Job, source: Path, done: dict[str, Row] | None = None) -> list[Tas
         A folder, or one file in ``job.source``.
     done
         Rows of an earlier run by path, to resume it.
+    passed_over
+        Counts what in the folder is no input; see `xray_core.files.find`.
     """
-    inputs = [source.relative_to(job.source)] if source.is_file() else list(find(job.source))
+    inputs = [source.relative_to(job.source)] if source.is_file() else list(find(job.source, passed_over))
     outputs = output_names(inputs, job.suffix)
     rows = done or {}
     tasks = []
@@ -147,9 +152,33 @@ def plan(job: Job, source: Path, done: dict[str, Row] | None = None) -> list[Tas
 
 
 def prepare(
-    source: Path, target: Path, preset: Preset, *, suffix: str, kind: str, limits: Limits, resume: bool, overwrite: bool
+    source: Path,
+    target: Path,
+    preset: Preset,
+    *,
+    suffix: str,
+    kind: str,
+    limits: Limits,
+    resume: bool,
+    overwrite: bool,
+    passed_over: Counter[str] | None = None,
 ) -> tuple[Job, list[Task], dict[str, Row]]:
     """Check a run before anything is written, and list its files.
+
+    Parameters
+    ----------
+    source
+        A folder, or one file.
+    target
+        The outputs' folder.
+    preset
+        What is applied.
+    suffix, kind, limits
+        As in `Job`.
+    resume, overwrite
+        Whether to go on with the run in the target, or to write into it whatever it holds.
+    passed_over
+        Counts what in the folder is no input; see `xray_core.files.find`.
 
     Returns
     -------
@@ -166,7 +195,8 @@ def prepare(
         raise SettingsError(f"{source}: no such file or folder")
     folder = source if source.is_dir() else source.parent
     here, there = folder.resolve(), target.resolve()
-    if there == here or here in there.parents:
+    # One file takes nothing else of its folder for an input: its outputs may stand beside it.
+    if there == here or (source.is_dir() and here in there.parents):
         raise SettingsError(f"{target}: the outputs' folder is that of the inputs or inside it; choose another")
     if there in here.parents:
         raise SettingsError(f"{target}: the outputs' folder holds the inputs; choose another")
@@ -181,11 +211,12 @@ def prepare(
             raise SettingsError(f"{target}: the folder holds a run; say --resume to go on with it, or --overwrite")
         _same_run(job, preset)
         done = {row["path"]: row for row in read_log(target / LOG)} if (target / LOG).is_file() else {}
-    return job, plan(job, source, done), done
+    return job, plan(job, source, done, passed_over), done
 
 
 def _label(preset: Preset) -> str:
-    return f"{preset.name} {preset.digest[:12]}".strip()
+    name = "".join(sign if sign.isprintable() else " " for sign in preset.name)
+    return f"{name} {preset.digest[:12]}".strip()
 
 
 def _outputs(job: Job) -> dict[str, str]:

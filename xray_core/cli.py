@@ -13,6 +13,7 @@ import math
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from xray_core import __version__, batch, files, pool, presets
 from xray_core.decode import Limits
 from xray_core.errors import FileError, SettingsError, XrayError
 from xray_core.image import Film
-from xray_core.metrics import METRICS, measure, verdict
+from xray_core.metrics import METRICS, measure, range_warning, verdict
 from xray_core.pipeline import Settings, parameters, run, run_pair, untouched
 from xray_core.steps import STEPS
 
@@ -39,8 +40,9 @@ class _Parser(argparse.ArgumentParser):
 
 def say(words: str) -> None:
     """Print a line for a person, on stderr; a line break in a file's name doesn't make it two."""
-    line = " ".join(words.splitlines())
-    print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+    line = " ".join(words.splitlines()).encode("utf-8", "backslashreplace").decode()
+    # A name may hold signs that steer a terminal.
+    print("".join(sign if sign.isprintable() else " " for sign in line), file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,8 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     many = commands.add_parser("batch", help="apply a preset to a folder", allow_abbrev=False)
     many.add_argument("input", metavar="IN", type=Path, help="a folder, with those below it, or one file")
     many.add_argument("output", metavar="OUT", type=Path, help="a folder, which is made")
-    many.add_argument("--workers", type=_whole(1, 256), default=pool.cpu_count(), metavar="N", help="processes")
-    many.add_argument("--format", choices=files.FORMATS, default="png")
+    many.add_argument(
+        "--workers", type=_whole(1, 256), default=pool.cpu_count(), metavar="N", help="processes (as many as cores)"
+    )
+    many.add_argument("--format", choices=files.FORMATS, default="png", help="of the outputs (png)")
     many.add_argument("--range", choices=files.RANGES, default="same", help="range of the values written")
     again = many.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the run that OUT holds")
@@ -165,6 +169,9 @@ def _add_preset(parser: argparse.ArgumentParser) -> None:
             metavar="V",
             help=f"{parameter.label}: {parameter.range_text()}, default {parameter.default}".replace("%", "%%"),
         )
+        if "_" in path:
+            # The spelling of presets and logs is understood too.
+            group.add_argument(f"--{path}", dest=path, metavar="V", help=argparse.SUPPRESS)
 
 
 def _add_preset_commands(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -234,6 +241,8 @@ def _enhance(arguments: argparse.Namespace) -> int:
     except FileError as error:
         raise FileError(error.code, f"{arguments.output}: {error}") from error
     say(verdict(measured, preset.targets).sentence)
+    if words := range_warning(pair.before):
+        say(words)
     if arguments.json:
         _print_json(measured)
     return DONE
@@ -246,6 +255,10 @@ def _print_json(measured: dict[str, float]) -> None:
 
 def _measure(arguments: argparse.Namespace) -> int:
     films = [run(_read(path, arguments).pixels, untouched()) for path in (arguments.before, arguments.after)]
+    if films[0].shape != films[1].shape:
+        one, other = (f"{film.shape[1]} x {film.shape[0]}" for film in films)
+        say(f"radtune: the films differ in size: {one} and {other} px")
+        return REFUSED
     if films[0].dtype != films[1].dtype:
         films = [files.in_range(film, "uint16") for film in films]
     measured = measure(*films)
@@ -260,6 +273,7 @@ def _measure(arguments: argparse.Namespace) -> int:
 
 def _batch(arguments: argparse.Namespace) -> int:
     preset = _preset(arguments)
+    passed_over = Counter[str]()
     job, tasks, done = batch.prepare(
         arguments.input,
         arguments.output,
@@ -269,11 +283,15 @@ def _batch(arguments: argparse.Namespace) -> int:
         limits=Limits(pixels=arguments.limit_pixels),
         resume=arguments.resume,
         overwrite=arguments.overwrite,
+        passed_over=passed_over,
     )
+    left_out = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
+    left_out = f"; passed over: {left_out}" if left_out else ""
     if not tasks:
-        say(f"radtune: {arguments.input}: 0 images found")
+        say(f"radtune: {arguments.input}: 0 images found{left_out}")
         return REFUSED
-    say(f"{len(tasks)} images, preset {job.preset}, this machine computes: {presets.check_fingerprint(preset)}")
+    say(f"images: {len(tasks)}{left_out}")
+    say(f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}")
     if arguments.dry_run:
         for task in tasks:
             print(f"{task.path.as_posix()} -> {(job.target / task.output).as_posix()}")
@@ -298,6 +316,8 @@ def _batch(arguments: argparse.Namespace) -> int:
                 time_limit=arguments.time_limit,
                 report=report,
             )
+    except FileError as error:
+        raise FileError(error.code, f"{arguments.output}: {error}") from error
     except KeyboardInterrupt:
         say(f"interrupted; to go on: {_resume_command()}")
         return INTERRUPTED
@@ -317,7 +337,8 @@ def _tell(summary: batch.Summary, arguments: argparse.Namespace, job: batch.Job)
         print(json.dumps(counts | {"balanced": summary.balanced, "seconds": round(summary.seconds, 2)}))
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     rate = (summary.written + summary.failures) / max(summary.seconds, 1e-9)
-    say(f"{words} in {summary.seconds:.1f} s ({rate:.1f} films a second); {summary.balanced} meet all targets")
+    speed = f" ({rate:.1f} films a second); {summary.balanced} meet all targets" if rate else ""
+    say(f"{words} in {summary.seconds:.1f} s{speed}")
     if summary.failed:
         causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
         say(f"failures by cause: {causes}; each is named in the log")

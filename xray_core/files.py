@@ -8,6 +8,7 @@ import os
 import secrets
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -78,20 +79,32 @@ def reason(error: OSError) -> str:
     return words.get(error.errno or 0, (error.strerror or type(error).__name__).lower())
 
 
-def find(root: Path) -> Iterator[Path]:
+def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
     """Yield the pictures below a folder in a fixed order, as paths relative to it.
 
     A file counts as a picture by its suffix, or where that says nothing by its first bytes. Hidden files and links are
     passed over.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    passed_over
+        Counts what is passed over, by kind.
     """
+    counts = Counter[str]() if passed_over is None else passed_over
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
-            if name.startswith(".") or path.is_symlink() or not path.is_file():
-                continue
-            if path.suffix.lower() in SUFFIXES or _looks_like_a_picture(path):
+            if name.startswith("."):
+                counts["hidden"] += 1
+            elif path.is_symlink():
+                counts["links"] += 1
+            elif path.is_file() and (path.suffix.lower() in SUFFIXES or _looks_like_a_picture(path)):
                 yield path.relative_to(root)
+            else:
+                counts["no pictures"] += 1
 
 
 def _looks_like_a_picture(path: Path) -> bool:

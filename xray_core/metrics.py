@@ -17,7 +17,9 @@ from xray_core.errors import SettingsError
 from xray_core.image import Image, full_scale, grey_levels
 from xray_core.params import is_number
 from xray_core.similarity import psnr, same_kind, ssim
-from xray_core.tones import histogram
+from xray_core.tones import histogram, range_used
+
+_LITTLE_RANGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ METRICS: dict[str, Metric] = {
             paired=True,
             target=(100.0, 160.0),
             high=255.0,
-            too_low="the film is dark: lower gamma below 1",
-            too_high="the film is bright: raise gamma above 1",
+            too_low="the film is dark: set gamma below 1",
+            too_high="the film is bright: set gamma above 1",
         ),
         Metric(
             "contrast",
@@ -211,6 +213,24 @@ def measure(before: Image, after: Image) -> dict[str, float]:
         "entropy_after": entropy(after),
         "clipped": clipped(before, after),
     }
+
+
+def range_warning(before: Image) -> str:
+    """Say so where a film is flat or uses so little of its range that filters meet it as nearly one grey.
+
+    An export of 10 or 12 bits into a 16-bit file does: its depth is not declared, so it is not scaled.
+
+    Returns
+    -------
+    words
+        A sentence for a person; empty where all is well.
+    """
+    used = range_used(before)
+    if used == 0:
+        return "The film is flat: every pixel has the same grey level."
+    if used >= _LITTLE_RANGE:
+        return ""
+    return f"The film uses {used:.1%} of its range: scale it to the full range first, or turn the step stretch on."
 
 
 def check_targets(targets: object) -> Targets:

@@ -49,6 +49,12 @@ def levels_at(image: Image, low: float, high: float) -> tuple[int, int]:
     return int(found[0]), int(found[1])
 
 
+def range_used(image: Image) -> float:
+    """Return the share of the full range, 0 to 1, between a gray image's darkest and brightest pixel."""
+    darkest, brightest, _, _ = cv2.minMaxLoc(image)
+    return (brightest - darkest) / full_scale(image)
+
+
 def apply_table(image: Image, table: NDArray[np.float64]) -> Image:
     """Replace each level by its entry in a table, rounded and clipped to the image's range.
 

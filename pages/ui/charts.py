@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from html import escape
 
@@ -79,7 +80,7 @@ def _row(metric: Metric, measured: Mapping[str, float], targets: Targets, missed
         return f"<td {attributes}{_state(side)}>{escape(metric.shown(value))}</td>"
 
     def _state(side: str) -> str:
-        if side == "before" or metric.name not in targets:
+        if side == "before" or metric.name not in targets or math.isnan(measured[metric.judged]):
             return ""
         return f' class="{"bad" if missed else "good"}"'
 

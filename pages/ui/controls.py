@@ -44,16 +44,16 @@ def _head(session: Session, step: Step) -> None:
             st.toggle(step.label, key=_shown(session, path), help=step.help, on_change=_take, args=(session, path))
         else:
             st.markdown(step.label, help=step.help)
-        if any(session.settings[path] != usual[path] for path in paths):
-            st.button(
-                "",
-                icon=":material/restart_alt:",
-                key=f"reset {step.name}",
-                help=f"Back to the defaults of {step.label}",
-                type="tertiary",
-                on_click=_reset,
-                args=(session, paths),
-            )
+        st.button(
+            "",
+            icon=":material/restart_alt:",
+            key=f"reset {step.name}",
+            help=f"Back to the defaults of {step.label}",
+            type="tertiary",
+            disabled=all(session.settings[path] == usual[path] for path in paths),
+            on_click=_reset,
+            args=(session, paths),
+        )
 
 
 def _control(session: Session, path: str, parameter: Parameter) -> None:

@@ -23,6 +23,11 @@ _STYLE = """
   @media (min-width: 1150px) { .block-container { padding-left: 2.2rem; padding-right: 2.2rem; } }
   [data-testid="stImage"] img:not([src^="data:"]) { background: #000; border-radius: 0; }
   .st-key-detail [data-testid="stImage"] img { object-fit: none; height: 440px; }
+  @media (min-width: 1151px) {
+    .st-key-tune > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:last-child
+      { position: sticky; top: 3.4rem; align-self: flex-start; }
+    .st-key-controls, [data-testid="stLayoutWrapper"]:has(> .st-key-controls) { height: calc(100vh - 8rem) !important; }
+  }
   @media (max-width: 1150px) {
     .st-key-tune > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
     .st-key-tune > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }

@@ -24,7 +24,7 @@ def choose(visitor: Session) -> None:
         presets.builtin_names(),
         index=None,
         key="builtin",
-        placeholder="Start from a built-in one",
+        placeholder="Built-in ones",
         on_change=_take_builtin,
         args=(visitor,),
         help="  \n".join(f"**{name}**: {presets.builtin(name).note}" for name in presets.builtin_names()),
@@ -65,6 +65,9 @@ def _take_upload(visitor: Session) -> None:
         st.session_state["preset error"] = f"{upload.name}: {error}"
     else:
         st.session_state["preset taken"] = upload.name
+        found = presets.check_fingerprint(visitor.preset) if visitor.preset else "same"
+        if found.startswith("differs"):
+            st.session_state["preset error"] = f"{upload.name} is in use, but what this machine computes {found}."
 
 
 def _messages() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -45,6 +46,13 @@ class Session:
     def open(self, film: Film, sample: str = "") -> None:
         """Show another film with the same settings."""
         self.film, self.sample, self._staged = film, sample, Staged(film.pixels)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop uploaded films, and close one that is open."""
+        gone = set(names)
+        self.uploads = {name: data for name, data in self.uploads.items() if name not in gone}
+        if self.film and not self.sample and self.film.name in gone:
+            self.film, self._staged = None, None
 
     def set(self, path: str, value: Value) -> None:
         """Replace one setting."""
