@@ -369,6 +369,8 @@ def check_fingerprint(preset: Preset) -> str:
         return "same"
     was = preset.document.get("made_with", {}).get("opencv", "unknown")
     versions = f"(OpenCV {was} -> {cv2.__version__})"
+    if was == cv2.__version__:
+        versions = f"(OpenCV {was} both times: the settings may have been edited since)"
     try:
         was_points = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     except ValueError:  # no base64, or no ASCII

@@ -1,7 +1,7 @@
 """Grey-level tables, and the filters that OpenCV lacks or gets wrong for 16-bit images.
 
-Every function takes and returns gray images of `xray_core.image`. A 16-bit copy of an 8-bit image (``x * 257``) gives
-the 8-bit result of OpenCV within one grey level, while true 16-bit tones stay apart.
+Functions take and return gray images of `xray_core.image`. Each alone gives on a 16-bit copy of an 8-bit image
+(``x * 257``) the 8-bit result of OpenCV within one grey level, while true 16-bit tones stay apart.
 """
 
 from __future__ import annotations
