@@ -61,7 +61,7 @@ def screenshot(path: Path) -> None:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1560, "height": 1000}, color_scheme="dark")
             page.goto(f"http://127.0.0.1:{port}/Tune?film=chest_16bit.png")
-            page.locator("[data-metric=ssim]").wait_for()
+            page.locator("[data-metric=ssim][data-side=after]").wait_for()
             page.wait_for_load_state("networkidle")
             page.screenshot(path=path)
             browser.close()
