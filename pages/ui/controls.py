@@ -98,7 +98,9 @@ def _label(parameter: Range, value: Value) -> str:
 def _shown(session: Session, path: str) -> str:
     """Put the session's value into a widget's state and return the widget's key."""
     key = f"set {path}"
-    st.session_state[key] = session.settings[path]
+    # Only where it differs: a value that is set goes to the browser, over moves that are still on their way here.
+    if st.session_state.get(key) != session.settings[path]:
+        st.session_state[key] = session.settings[path]
     return key
 
 

@@ -110,7 +110,8 @@ def save(visitor: Session) -> None:
 def _text(visitor: Session, field: str, longest: int, placeholder: str) -> None:
     key = f"preset {field}"
     # Given as the field's default instead, the session's value would make a new widget of it, which loses an edit.
-    st.session_state[key] = getattr(visitor, field)
+    if st.session_state.get(key) != getattr(visitor, field):
+        st.session_state[key] = getattr(visitor, field)
 
     def take() -> None:
         setattr(visitor, field, st.session_state[key])
