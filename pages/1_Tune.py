@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui import charts, controls, frame, presets_panel, sources
-from pages.ui.state import Session, session
+from pages.ui.state import Session, session, show
 from xray_core.files import encode
 from xray_core.image import Image
 from xray_core.metrics import measure, range_warning, verdict
@@ -22,7 +22,7 @@ def choose_film(visitor: Session) -> None:
         current += " (folder)"
     if current not in names:
         names.append(current)
-    st.session_state["film"] = current
+    show("film", current)
     chosen = st.selectbox(
         "Film", names, key="film", format_func=lambda name: sources.CAPTIONS.get(name, name), on_change=_open_chosen
     )

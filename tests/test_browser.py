@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import pytest
+from expectations import expected
 from playwright.sync_api import Browser, BrowserContext, Download, Locator, Page, expect, sync_playwright
 
 import xray_core  # noqa: F401  # before OpenCV
@@ -27,7 +28,6 @@ from xray_core import presets
 from xray_core.decode import decode
 from xray_core.files import encode, read
 from xray_core.image import Image
-from xray_core.metrics import METRICS, measure
 from xray_core.pipeline import check, run, run_pair
 
 # isort: split
@@ -197,17 +197,6 @@ def numbers(page: Page) -> dict[tuple[str, str], str]:
         "cells => cells.map(cell => [cell.dataset.metric, cell.dataset.side, cell.textContent])"
     )
     return {(metric, side): text for metric, side, text in cells}
-
-
-def expected(pixels: Image, settings: dict) -> dict[tuple[str, str], str]:
-    pair = run_pair(pixels, settings)
-    measured = measure(pair.before, pair.after)
-    shown = {}
-    for metric in METRICS.values():
-        before = measured[metric.columns[0]] if metric.paired else metric.untouched
-        shown[metric.name, "before"] = metric.shown(before)
-        shown[metric.name, "after"] = metric.shown(measured[metric.judged])
-    return shown
 
 
 def slider(page: Page, path: str) -> Locator:

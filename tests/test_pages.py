@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from expectations import expected
 from streamlit.testing.v1 import AppTest
 
 import xray_core  # noqa: F401  # before OpenCV
@@ -107,17 +108,6 @@ def table(page: AppTest) -> dict[tuple[str, str], str]:
     """Return what the table of metrics shows, by metric and side."""
     found = re.findall(r'data-metric="(\w+)" data-side="(\w+)"[^>]*>([^<]*)<', "".join(h.value for h in page.html))
     return {(metric, side): unescape(text) for metric, side, text in found}
-
-
-def expected(pixels: Image, settings: dict[str, Value]) -> dict[tuple[str, str], str]:
-    pair = run_pair(pixels, settings)
-    measured = measure(pair.before, pair.after)
-    shown = {}
-    for metric in METRICS.values():
-        before = measured[metric.columns[0]] if metric.paired else metric.untouched
-        shown[metric.name, "before"] = metric.shown(before)
-        shown[metric.name, "after"] = metric.shown(measured[metric.judged])
-    return shown
 
 
 def pictures(page: AppTest) -> list[str]:

@@ -76,13 +76,13 @@ class Summary:
     unchanged: int = 0
     balanced: int = 0
     other_size: int = 0
-    failed: dict[str, int] | None = None
+    failed: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
     def failures(self) -> int:
         """Number of files that failed."""
-        return sum((self.failed or {}).values())
+        return sum(self.failed.values())
 
 
 def process(task: Task) -> tuple[Task, Row | None]:
@@ -275,7 +275,7 @@ def run_batch(
     write_bytes(job.target / RUN, json.dumps(_outputs(job), indent=2).encode())
     rows = dict(done or {})
     _write_log(job.target / LOG, rows.values())
-    summary = Summary(failed={})
+    summary = Summary()
     with (job.target / LOG).open("a", newline="", encoding="utf-8") as log:
         writer = csv.DictWriter(log, columns())
         for _, row in _results(tasks, workers, time_limit):
@@ -307,8 +307,7 @@ def _results(tasks: Iterable[Task], workers: int, time_limit: float) -> Iterator
 def _count(summary: Summary, row: Row, preset: Preset) -> Summary:
     if row["status"] == "FAILURE":
         code = row["reason"].split(":")[0]
-        failed = summary.failed or {}
-        return replace(summary, failed=failed | {code: failed.get(code, 0) + 1})
+        return replace(summary, failed=summary.failed | {code: summary.failed.get(code, 0) + 1})
     return replace(
         summary,
         written=summary.written + 1,

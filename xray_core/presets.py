@@ -38,7 +38,8 @@ _MOST_BYTES = 1_000_000
 _BUILTIN = Path(__file__).with_name("builtin")
 _MOST_DIGITS = 18
 _LATTICE = 16  # compared points along each side of the phantom's output
-_TEXTS = {"name": 200, "note": 10_000, "created": 40, "fingerprint": 2_000}
+LONGEST = {"name": 200, "note": 10_000, "created": 40, "fingerprint": 2_000}
+"""Most characters of a preset's texts, by key."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def create(
 def changed_name(name: str) -> str:
     """Return the name that a preset goes by once its settings were changed."""
     mark = " changed"
-    return name[: _TEXTS["name"] - len(mark)] + mark if name else ""
+    return name[: LONGEST["name"] - len(mark)] + mark if name else ""
 
 
 def with_settings(preset: Preset, settings: Mapping[str, object]) -> Preset:
@@ -280,11 +281,11 @@ def _check_document(document: Mapping[str, Any]) -> None:
         raise PresetError(f"schema_version is a whole number in [1, {SCHEMA_VERSION}], got {schema!r:.60}")
     if schema > SCHEMA_VERSION:
         raise PresetError(f"schema_version lies in [1, {SCHEMA_VERSION}], got {schema}: made by a newer RadTune")
-    known = {"format", "schema_version", "settings", "targets", "adapt", "tuned_on", "made_with", *_TEXTS}
+    known = {"format", "schema_version", "settings", "targets", "adapt", "tuned_on", "made_with", *LONGEST}
     for key in document:
         if key not in known:
             raise PresetError(f"{key[:80]!r} is no key of a preset; known are {', '.join(sorted(known))}")
-    for key, longest in _TEXTS.items():
+    for key, longest in LONGEST.items():
         text = document.get(key, "")
         if not isinstance(text, str) or len(text) > longest:
             raise PresetError(f"{key} is a text of at most {longest} characters")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui.state import Session
+from pages.ui.state import Session, show
 from xray_core.params import Choice, Parameter, Range, Value
 from xray_core.pipeline import defaults
 from xray_core.steps import STEPS, Step
@@ -13,7 +13,7 @@ from xray_core.steps import STEPS, Step
 def draw(session: Session) -> None:
     """Draw a switch for each step and, where it is on, its parameters."""
     for step in STEPS.values():
-        if not step.switchable and all(_idle(session, step, name) for name in step.parameters):
+        if _idle(session, step):
             continue
         with st.container(border=True, gap="small", key=f"step-{step.name}"):
             _head(session, step)
@@ -23,7 +23,7 @@ def draw(session: Session) -> None:
                         _control(session, step.path(name), parameter)
 
 
-def _idle(session: Session, step: Step, name: str) -> bool:
+def _idle(session: Session, step: Step) -> bool:
     # Gray films pass the step that makes them gray untouched: its choice would do nothing.
     return step.name == "grayscale" and session.film is not None and session.film.pixels.ndim == 2
 
@@ -98,9 +98,7 @@ def _label(parameter: Range, value: Value) -> str:
 def _shown(session: Session, path: str) -> str:
     """Put the session's value into a widget's state and return the widget's key."""
     key = f"set {path}"
-    # Only where it differs: a value that is set goes to the browser, over moves that are still on their way here.
-    if st.session_state.get(key) != session.settings[path]:
-        st.session_state[key] = session.settings[path]
+    show(key, session.settings[path])
     return key
 
 
@@ -110,5 +108,4 @@ def _take(session: Session, path: str) -> None:
 
 def _reset(session: Session, paths: list[str]) -> None:
     usual = defaults()
-    for path in paths:
-        session.set(path, usual[path])
+    session.replace(session.settings | {path: usual[path] for path in paths})

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages.ui import frame, sources
-from pages.ui.state import Session
+from pages.ui.state import Session, show
 from xray_core import presets
 from xray_core.errors import PresetError, XrayError
 from xray_core.pipeline import changed, check
@@ -81,8 +81,8 @@ def _messages() -> None:
 def save(visitor: Session) -> None:
     """Draw what keeps the settings: name, note, download, and a link; typing runs this part of the page alone."""
     st.markdown("**Keep these settings**")
-    _text(visitor, "name", 200, "e.g. bedside films, gentle")
-    _text(visitor, "note", 10_000, "what it is for; no patient's name")
+    _text(visitor, "name", "e.g. bedside films, gentle")
+    _text(visitor, "note", "what it is for; no patient's name")
     settings, targets, film = visitor.settings, visitor.targets, visitor.film
     name, note = visitor.name, visitor.note
 
@@ -107,16 +107,15 @@ def save(visitor: Session) -> None:
     st.code(link(visitor), language=None, wrap_lines=True)
 
 
-def _text(visitor: Session, field: str, longest: int, placeholder: str) -> None:
+def _text(visitor: Session, field: str, placeholder: str) -> None:
     key = f"preset {field}"
-    # Given as the field's default instead, the session's value would make a new widget of it, which loses an edit.
-    if st.session_state.get(key) != getattr(visitor, field):
-        st.session_state[key] = getattr(visitor, field)
+    show(key, getattr(visitor, field))
 
     def take() -> None:
         setattr(visitor, field, st.session_state[key])
 
     # Live: who types a name and clicks on the download at once gets that name.
+    longest = presets.LONGEST[field]
     st.text_input(field.capitalize(), key=key, max_chars=longest, placeholder=placeholder, on_change=take, live=True)
 
 

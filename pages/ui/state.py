@@ -82,6 +82,16 @@ class Session:
         return self._staged.run_pair(self.settings)
 
 
+def show(key: str, value: object) -> None:
+    """Put a value into a widget's state.
+
+    Only where it differs: a value that is set goes to the browser, over moves that are still on their way here. Given
+    as the widget's default instead, it would make a new widget of it, which loses an edit.
+    """
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+
 def session() -> Session:
     """Return the visitor's session."""
     if _KEY not in st.session_state:
