@@ -249,6 +249,38 @@ def test_stages_repeat_only_what_changed(calls: list[str], textured: Textured) -
     assert calls == ["gamma", "clahe", "sharpen"]
 
 
+@pytest.mark.parametrize("kind", ["gray8", "gray16", "colour"])
+def test_stages_forget_and_give_the_same_bytes_again(kind: str, calls: list[str], textured: Textured) -> None:
+    image = textured(40, 50, np.uint16 if kind == "gray16" else np.uint8, colour=kind == "colour")
+    staged = Staged(image)
+    first = staged.run_pair({"gamma.on": True})
+    ran = list(calls)
+    staged.forget()
+    again = staged.run_pair({"gamma.on": True})
+    assert calls == ran * 2
+    assert same(first.before, again.before)
+    assert same(first.after, again.after)
+
+
+@pytest.mark.parametrize("kind", ["gray8", "gray16", "colour"])
+def test_stages_tell_the_bytes_that_they_hold(kind: str, textured: Textured) -> None:
+    image = textured(40, 50, np.uint16 if kind == "gray16" else np.uint8, colour=kind == "colour")
+    staged = Staged(image)
+    assert staged.nbytes == 0
+    gray = 40 * 50 * (2 if kind == "gray16" else 1)
+    # A gray film passes the step that makes it gray as it is: it is the film itself, which is not counted.
+    own = gray if kind == "colour" else 0
+    walk: list[Settings] = [{}, {"equalize.on": True}, {"equalize.on": True, "gamma.on": True}]
+    for steps_on, settings in enumerate(walk):
+        staged.run(NOTHING | settings)
+        assert staged.nbytes == own + steps_on * gray
+    # What is cut before the film is made gray has three channels.
+    staged.run({**NOTHING, "crop.on": True, "crop.left": 20.0})
+    assert staged.nbytes == gray * 8 // 10 * (3 + 1 if kind == "colour" else 1)
+    staged.forget()
+    assert staged.nbytes == 0
+
+
 def test_a_step_of_both_films_runs_once_while_they_are_the_same(calls: list[str], textured: Textured) -> None:
     run_pair(textured(40, 50, colour=True), {"crop.on": True, "resize.on": True})
     assert calls.count("crop") == calls.count("resize") == calls.count("grayscale") == 1

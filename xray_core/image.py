@@ -38,6 +38,9 @@ class Film:
     photometric
         Photometric interpretation as the file declares it, in the words of DICOM: ``MONOCHROME1``, ``MONOCHROME2``,
         ``RGB`` or ``PALETTE COLOR``.
+    spacing
+        Distance of neighbouring pixels in mm, down the rows and across the columns (as DICOM's Pixel Spacing), or None
+        where the file does not tell.
     """
 
     pixels: Image
@@ -46,6 +49,7 @@ class Film:
     sha256: str
     container: str
     photometric: str
+    spacing: tuple[float, float] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from xray_core.errors import SettingsError
 from xray_core.image import Image, full_scale, grey_levels
 from xray_core.params import is_number
 from xray_core.similarity import psnr, same_kind, ssim
-from xray_core.tones import histogram, range_used
+from xray_core.tones import histogram_256, range_used
 
 _LITTLE_RANGE = 0.1
 
@@ -174,7 +174,7 @@ def brightness_contrast(image: Image) -> tuple[float, float]:
 
 def entropy(image: Image) -> float:
     """Shannon entropy in bits of the histogram of 256 grey levels, 0 to 8; 16-bit images are counted in 256 bins."""
-    counts = histogram(image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8))
+    counts = histogram_256(image)
     share = counts[counts > 0] / image.size
     return abs(float(np.sum(share * np.log2(share))))
 
@@ -186,6 +186,12 @@ def clipped(before: Image, after: Image) -> float:
     inside_before = cv2.inRange(before, 1, white - 1)
     inside_after = cv2.inRange(after, 1, white - 1)
     return cv2.countNonZero(cv2.subtract(inside_before, inside_after)) / before.size
+
+
+def at_the_ends(image: Image) -> tuple[float, float]:
+    """Share of pixels, 0 to 1, that are pure black, and that are pure white."""
+    white = full_scale(image)
+    return 1 - cv2.countNonZero(image) / image.size, cv2.countNonZero(cv2.inRange(image, white, white)) / image.size
 
 
 def measure(before: Image, after: Image) -> dict[str, float]:

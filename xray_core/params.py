@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from xray_core.errors import SettingsError
 
@@ -27,7 +27,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value from a JSON file is a number that a float can hold: no truth value, no infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -106,10 +106,9 @@ class Range(Parameter):
         return isinstance(self.default, int)
 
     def check(self, path: str, value: object) -> Value:
-        if not is_number(value) or (self.whole and value != int(value)):  # type: ignore[call-overload]
+        if not is_number(value) or (self.whole and value != int(value)):
             kind = "whole number" if self.whole else "number"
             raise SettingsError(f"{path} takes a {kind} in {self.range_text()}, got {_shown(value)}")
-        assert isinstance(value, int | float)
         if not self.low <= value <= self.high:
             raise SettingsError(f"{path} lies in {self.range_text()}, got {_shown(value)}")
         return int(value) if self.whole else float(value)

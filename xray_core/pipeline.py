@@ -163,6 +163,17 @@ class Staged:
             self._done.append((key, pair))
         return pair
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held, the film's own left out."""
+        held = {id(image): image.nbytes for _, pair in self._done for image in (pair.before, pair.after)}
+        held.pop(id(self.image), None)
+        return sum(held.values())
+
+    def forget(self) -> None:
+        """Let go of the intermediate results; the next run computes them anew."""
+        self._done = []
+
     def run(self, settings: Mapping[str, object]) -> Image:
         """Return the film after; as `xray_core.pipeline.run`."""
         return self.run_pair(settings).after

@@ -41,6 +41,11 @@ def histogram(image: Image) -> NDArray[np.float64]:
     return counts
 
 
+def histogram_256(image: Image) -> NDArray[np.float64]:
+    """Count the pixels at each of 256 grey levels; 256 levels of a 16-bit image share one."""
+    return histogram(image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8))
+
+
 def levels_at(image: Image, low: float, high: float) -> tuple[int, int]:
     """Return the grey levels below which `low` and `high` percent of the pixels lie."""
     share = np.cumsum(histogram(image)) * (100.0 / image.size)
