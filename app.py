@@ -17,6 +17,8 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pages.ui import live
+
 
 def _inline_scripts() -> str:
     """Return the hashes of the scripts in Streamlit's own page, for the policy to allow these alone."""
@@ -41,6 +43,9 @@ _HEADERS = {
 }
 
 
+_WITH_VIEWER = "/Tune"
+
+
 class Guard:
     """Answer only under the host names that the configuration allows, and send the security headers.
 
@@ -58,7 +63,10 @@ class Guard:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                if scope["path"].endswith(_WITH_VIEWER) and message["status"] == 200:
+                    headers["Link"] = live.preloads()
             await send(message)
 
         refusal = PlainTextResponse("This server does not answer under that host name.", 403)
@@ -75,12 +83,14 @@ def _allowed(scope: Scope) -> bool:
 @asynccontextmanager
 async def warm(app: Any) -> AsyncIterator[None]:
     """Load what the first visitor would wait for, and keep it out of Streamlit's garbage collection after every run."""
-    import pages.ui.controls
-    import pages.ui.sources  # noqa: F401
+    import pages.ui.cache
+    import pages.ui.sources
+    import pages.ui.viewer
 
+    pages.ui.cache.give_back_large_arrays()
     gc.collect()
     gc.freeze()
     yield
 
 
-app = st.App("home.py", middleware=[Middleware(Guard)], lifespan=warm)
+app = st.App("home.py", routes=live.routes(), middleware=[Middleware(Guard)], lifespan=warm)

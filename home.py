@@ -93,7 +93,7 @@ def folder(visitor: Session) -> None:
         return
     chosen = st.selectbox(f"Film ({len(files)} listed)", files, key="folder film")
     if st.button("Tune it", type="primary", key="open folder film"):
-        visitor.open(sources.from_folder(root, chosen))
+        sources.open_folder_film(visitor, root, chosen)
         st.switch_page(TUNE)
 
 

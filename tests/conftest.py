@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from browser import browser, contexts, server, visit  # noqa: F401  # fixtures: one server and browser for all files
 from hypothesis import settings
 
 import xray_core  # noqa: F401  # first of all: it fixes how OpenCV computes, whichever test file imports cv2 next

@@ -13,6 +13,7 @@ import pytest
 import streamlit as st
 
 import app
+from pages.ui import live
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
@@ -137,6 +138,21 @@ def test_the_policy_allows_the_scripts_of_the_page_itself(client: TestClient) ->
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in inline]
     assert inline
     assert {f"'sha256-{digest}'" for digest in digests} <= set(policy(answer.headers)["script-src"])
+
+
+def test_the_policy_allows_what_the_viewer_loads_and_asks(client: TestClient) -> None:
+    sources = policy(client.get("/Tune").headers)
+    for kind in ("script-src", "style-src", "connect-src"):
+        assert "'self'" in sources[kind]
+    # Pictures come as bytes, and the loader is a module that Streamlit makes of a text.
+    assert "blob:" in sources["script-src"]
+
+
+def test_the_server_has_the_routes_of_the_viewer(client: TestClient) -> None:
+    assert client.post("/radtune/live/full").json() == {"error": "this film is not open here any more"}
+    script = client.get(f"/radtune/viewer/{live.version()}/main.js")
+    assert (script.status_code, script.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+    assert HEADERS.items() <= script.headers.items()
 
 
 def test_the_configuration_keeps_the_server_to_this_machine_and_to_itself() -> None:

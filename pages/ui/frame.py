@@ -22,18 +22,6 @@ _STYLE = """
   .block-container { padding-top: 3.4rem; padding-bottom: 2rem; max-width: 1800px; }
   @media (min-width: 1150px) { .block-container { padding-left: 2.2rem; padding-right: 2.2rem; } }
   [data-testid="stImage"] img:not([src^="data:"]) { background: #000; border-radius: 0; }
-  .st-key-detail [data-testid="stImage"] img { object-fit: none; height: 440px; }
-  @media (min-width: 1151px) {
-    .st-key-tune > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:last-child
-      { position: sticky; top: 3.4rem; align-self: flex-start; }
-    .st-key-controls, [data-testid="stLayoutWrapper"]:has(> .st-key-controls) { height: calc(100vh - 8rem) !important; }
-  }
-  @media (max-width: 1150px) {
-    .st-key-tune > div > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
-    .st-key-tune > div > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] { min-width: 100%; }
-    .st-key-controls, [data-testid="stLayoutWrapper"]:has(> .st-key-controls) { height: auto !important; }
-  }
-  [class*="st-key-step-"] { padding: .35rem .8rem; }
   .rt-warn { position: fixed; top: .8rem; right: 4rem; z-index: 999991; font-size: .8rem; padding: .1rem .7rem;
              border-radius: 1rem; border: 1px solid #b45309; color: #b45309; background: rgba(180, 83, 9, .08); }
   @media (prefers-color-scheme: dark) { .rt-warn { border-color: #f59e0b; color: #f59e0b; } }

@@ -83,13 +83,15 @@ def save(visitor: Session) -> None:
     st.markdown("**Keep these settings**")
     _text(visitor, "name", "e.g. bedside films, gentle")
     _text(visitor, "note", "what it is for; no patient's name")
-    settings, targets, film = visitor.settings, visitor.targets, visitor.film
-    name, note = visitor.name, visitor.note
 
     def text() -> str:
-        return presets.create(settings, name=name, note=note, targets=targets, tuned_on=film).dumps()
+        # As they are at the click. Bound to the visitor, not to the film: what is bound outlasts its browser.
+        preset = presets.create(
+            visitor.settings, name=visitor.name, note=visitor.note, targets=visitor.targets, tuned_on=visitor.film
+        )
+        return preset.dumps()
 
-    safe = presets.file_name(name)
+    safe = presets.file_name(visitor.name)
     st.download_button(
         "Download preset",
         data=text,
@@ -99,12 +101,13 @@ def save(visitor: Session) -> None:
         on_click="ignore",
         type="primary",
     )
-    st.caption("Apply it to a folder, exactly as seen:")
-    st.code(f"python -m xray_core batch FOLDER RESULTS --preset {safe}", language="bash", wrap_lines=True)
-    st.caption(
-        "Or share a link to this film with these settings:" if visitor.sample else "Or share a link to these settings:"
-    )
-    st.code(link(visitor), language=None, wrap_lines=True)
+    # In a popover, since the browser loads 1.5 MB for the first code block that it meets.
+    with st.popover("Apply it to a folder, or share a link"):
+        st.caption("Apply it to a folder, exactly as seen:")
+        st.code(f"python -m xray_core batch FOLDER RESULTS --preset {safe}", language="bash", wrap_lines=True)
+        whole = "Or share a link to this film with these settings:"
+        st.caption(whole if visitor.sample else "Or share a link to these settings:")
+        st.code(link(visitor), language=None, wrap_lines=True)
 
 
 def _text(visitor: Session, field: str, placeholder: str) -> None:

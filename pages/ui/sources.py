@@ -9,21 +9,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.ui.state import Session
+from pages.ui.state import Session, Source
 from xray_core.decode import decode
 from xray_core.errors import FileError
 from xray_core.files import encode, find, in_range, read
-from xray_core.image import Film, Image
-from xray_core.pipeline import run, untouched
-
-# isort: split
-import cv2  # after xray_core, which fixes how OpenCV computes
+from xray_core.image import Film
+from xray_core.pipeline import Settings, run, untouched
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 ROOT_VARIABLE = "RADTUNE_ROOT"
 MOST_LISTED = 2_000
 MOST_UPLOADED_BYTES = 300_000_000
-DISPLAY_SIDE = 1024
 
 CAPTIONS = {
     "chest.png": "Chest, 8 bit",
@@ -103,23 +99,38 @@ def open_film(visitor: Session, name: str) -> None:
         If there is none of that name, or it cannot be read.
     """
     if name in visitor.uploads:
-        visitor.open(decode(visitor.uploads[name], name))
+        visitor.open(decode(visitor.uploads[name], name), Source("upload", name))
     else:
-        visitor.open(sample(name), sample=name)
+        visitor.open(sample(name), Source("sample", name))
 
 
-def display(image: Image, side: int = DISPLAY_SIDE) -> bytes:
-    """Return a PNG of an image for the screen: 8 bits, scaled down by area to at most `side` pixels."""
-    longest = max(image.shape[:2])
-    if longest > side:
-        scale = side / longest
-        size = tuple(max(round(edge * scale), 1) for edge in (image.shape[1], image.shape[0]))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return encode(in_range(image, "uint8"), ".png")
+def open_folder_film(visitor: Session, root: Path, relative: str) -> None:
+    """Open a file below the operator's folder; raises as `from_folder`."""
+    visitor.open(from_folder(root, relative), Source("folder", relative))
+
+
+def open_again(visitor: Session) -> bool:
+    """Open the film that was let go while the visitor's browser was away; whether there was one.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read any more, or its folder is no longer open to visitors.
+    """
+    source, root = visitor.source, operator_root()
+    if source is None:
+        return False
+    if source.kind != "folder":
+        open_film(visitor, source.name)
+    elif root is None:
+        raise FileError("READ", "the folder of this film is not open to visitors any more")
+    else:
+        open_folder_film(visitor, root, source.name)
+    return True
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def thumbnail(name: str, changed: float) -> bytes:
     """Return a small square PNG of a sample; `changed` is its file's time, so that a new file is seen."""
-    square = {"resize.on": True, "resize.size": 256}
+    square: Settings = {"resize.on": True, "resize.size": 256}
     return encode(in_range(run(sample(name).pixels, untouched() | square), "uint8"), ".png")

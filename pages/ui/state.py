@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import streamlit as st
 
+from pages.ui.engine import Engine
+from pages.ui.engines import ENGINES
 from xray_core.image import Film
 from xray_core.metrics import DEFAULT_TARGETS, Targets
-from xray_core.params import Value
-from xray_core.pipeline import Pair, Settings, Staged, defaults
+from xray_core.pipeline import Pair, Settings, defaults
 from xray_core.presets import Preset, changed_name
 
 _KEY = "radtune"
+
+
+class Source(NamedTuple):
+    """Where a film was opened from, so that it can be opened again."""
+
+    kind: Literal["sample", "upload", "folder"]
+    name: str
 
 
 @dataclass
@@ -22,44 +32,66 @@ class Session:
 
     Attributes
     ----------
+    key
+        Names this visitor to their own browser, which keeps the place and the history under it.
     uploads
         Files given by the visitor, still encoded, by name.
-    film, sample
-        The film that is open, and its name if it is one of our samples (which a link can carry).
+    film, engine
+        The film that is open, and what answers the viewer for it; both or neither.
+    source
+        Where it was opened from; stays when the film was let go because the browser was gone for a while.
     preset
         The preset that was taken over last.
     link
         The link's settings that were taken over last, so that a rerun does not undo later moves.
+    revision
+        Rises when settings are replaced from here, not by the viewer: only then the viewer takes them over.
     """
 
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
     settings: Settings = field(default_factory=defaults)
     targets: Targets = field(default_factory=lambda: dict(DEFAULT_TARGETS))
     name: str = ""
     note: str = ""
     uploads: dict[str, bytes] = field(default_factory=dict)
     film: Film | None = None
-    sample: str = ""
+    engine: Engine | None = None
+    source: Source | None = None
     link: str | None = None
     preset: Preset | None = None
-    _staged: Staged | None = None
+    revision: int = 0
 
-    def open(self, film: Film, sample: str = "") -> None:
+    @property
+    def sample(self) -> str:
+        """The name of the sample that is open, which a link can carry; empty for another film."""
+        return self.source.name if self.source and self.source.kind == "sample" else ""
+
+    def open(self, film: Film, source: Source | None = None) -> None:
         """Show another film with the same settings."""
-        self.film, self.sample, self._staged = film, sample, Staged(film.pixels)
+        self.close()
+        self.film, self.engine, self.source = film, ENGINES.open(film), source
+
+    def close(self) -> None:
+        """Let the film go, with all that was computed of it."""
+        if self.engine:
+            ENGINES.close(self.engine)
+        self.film = self.engine = None
 
     def forget(self, names: Iterable[str]) -> None:
         """Drop uploaded films, and close one that is open."""
         gone = set(names)
         self.uploads = {name: data for name, data in self.uploads.items() if name not in gone}
-        if self.film and not self.sample and self.film.name in gone:
-            self.film, self._staged = None, None
-
-    def set(self, path: str, value: Value) -> None:
-        """Replace one setting."""
-        self.replace(self.settings | {path: value})
+        if self.source and self.source.kind == "upload" and self.source.name in gone:
+            self.close()
+            self.source = None
 
     def replace(self, settings: Settings) -> None:
-        """Replace all settings; a preset that was changed no longer goes by its name alone."""
+        """Replace all settings, and have the viewer show them."""
+        self.take(settings)
+        self.revision += 1
+
+    def take(self, settings: Settings) -> None:
+        """Take over what the viewer shows already; a preset that was changed no longer goes by its name alone."""
         self.settings = settings
         if self.preset and self.name and self.name == self.preset.name and settings != self.preset.settings:
             self.name = changed_name(self.name)
@@ -69,17 +101,19 @@ class Session:
         if self.preset and self.name in (self.preset.name, changed_name(self.preset.name)):
             self.name, self.note = "", ""
         self.settings, self.targets, self.preset = defaults(), dict(DEFAULT_TARGETS), None
+        self.revision += 1
 
     def use(self, preset: Preset) -> None:
         """Take over a preset."""
         self.settings, self.targets, self.preset = preset.settings, preset.targets, preset
         self.name, self.note = preset.name, preset.note
+        self.revision += 1
 
     def run_pair(self) -> Pair:
         """Return the open film before and after, at full size."""
-        if self._staged is None:
+        if self.engine is None:
             raise RuntimeError("no film is open")
-        return self._staged.run_pair(self.settings)
+        return self.engine.run_pair(self.settings)
 
 
 def show(key: str, value: object) -> None:

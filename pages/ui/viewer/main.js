@@ -1,0 +1,316 @@
+// The viewer as Streamlit mounts it: wires controls, pictures and numbers to the loop, and commits settings at rest.
+
+import { keys, tools } from "./actions.js";
+import { Controls } from "./controls.js";
+import { make, say, set } from "./elements.js";
+import { History, drawHistory, same } from "./history.js";
+import { Inspector } from "./inspector.js";
+import { keyList, listen } from "./keys.js";
+import { Numbers } from "./numbers.js";
+import { follow } from "./pointer.js";
+import { Stage } from "./stage.js";
+import { Toolbar } from "./toolbar.js";
+import { Tuner } from "./tuner.js";
+
+const COMMIT_MS = 250; // sliders tell of a change with every arrow key
+const PATIENCE_MS = 3000;
+const WINDOW = [127.5, 255];
+const GAIN = 4;
+const viewers = new WeakMap();
+const kept = new Map(); // what outlasts a change of page, by visitor
+
+/** Called by Streamlit at the first mount and at every change of data. */
+export default function mount(component) {
+  const root = component.parentElement.querySelector(".rt");
+  if (!viewers.has(root)) viewers.set(root, new Viewer(root, component.data.visitor, component.data.script));
+  const viewer = viewers.get(root);
+  viewer.update(component);
+  // Streamlit also cleans up after a call that newer data has overtaken: only what has left the page may be closed.
+  return () =>
+    setTimeout(() => {
+      if (root.isConnected || viewers.get(root) !== viewer) return;
+      viewer.close();
+      viewers.delete(root);
+    });
+}
+
+class Viewer {
+  constructor(root, visitor, script) {
+    this.root = root;
+    const memory = kept.get(visitor) || { history: new History(), window: WINDOW, gain: GAIN, view: "swipe", place: null };
+    this.memory = memory;
+    kept.clear();
+    kept.set(visitor, memory);
+    this.history = memory.history;
+    this.settings = null;
+    this.peek = null; // settings shown while B is held
+    this.state = "busy";
+
+    const part = (name, tag = "div") => make(tag, { class: `rt-${name}` });
+    const [bar, picture, panel, numbers, past, status] = ["bar", "picture", "panel", "numbers", "past", "status"].map((name) => part(name));
+    this.canvas = make("canvas", { tabindex: 0, role: "application", "aria-label": "The film before and after. Arrow keys pan, plus and minus zoom, question mark lists all keys." });
+    this.labels = [part("label", "span"), part("label", "span")];
+    picture.append(this.canvas, ...this.labels);
+    this.list = make("ol", {});
+    past.append(make("details", { open: true }, [make("summary", { text: "History" }), this.list]));
+    const style = make("link", { rel: "stylesheet", href: new URL("viewer.css", new URL(script, location.href)).href });
+    const view = make("div", { class: "rt-view" }, [bar, picture, status]);
+    root.replaceChildren(style, make("div", { class: "rt-grid" }, [view, panel, numbers, past]));
+    set(root, "data-state", "busy");
+
+    this.stage = new Stage(this.canvas, () => this.moved(), () => this.drawn());
+    if (memory.place) this.stage.place = memory.place;
+    this.tuner = new Tuner(this.stage, {
+      question: () => this.question(),
+      painted: (facts) => this.painted(facts),
+      state: (state, words) => this.tell(state, words),
+      lost: () => this.component.setTriggerValue("lost", this.data.token),
+    });
+    const film = () => ({ ...this.data.film, scaled: this.settings["resize.on"] });
+    this.inspector = new Inspector(this.stage, this.tuner, status, film);
+    this.controls = new Controls(panel, {
+      move: (changes) => this.move(changes),
+      rest: (how) => this.rest(how),
+      reset: () => this.component.setTriggerValue("reset", Date.now()),
+    });
+    this.numbers = new Numbers(numbers);
+    this.stage.show(memory.view);
+    this.toolbar = new Toolbar(bar, tools(this));
+    follow(this.stage, {
+      over: (point) => this.inspector.over(point),
+      marking: () => this.inspector.marking,
+      mark: (region, done) => this.inspector.mark(region, done),
+    });
+    this.actions = keys(this);
+    this.dialog = root.appendChild(keyList(this.actions));
+    this.stopListening = listen(this.actions);
+    // A click on a download must find what is on the screen: commit before anything outside is pressed.
+    this.flush = (event) => root.contains(event.target) || this.commit();
+    this.outside = (event) => this.holdBack(event);
+    this.heldBack = [];
+    document.addEventListener("pointerdown", this.flush, true);
+    document.addEventListener("focusin", this.flush, true);
+    document.addEventListener("click", this.outside, true);
+    panel.addEventListener("pointerdown", () => (this.held = true));
+    this.letGo = () => {
+      if (this.held) this.rest({ now: true });
+      this.held = false;
+    };
+    window.addEventListener("pointerup", this.letGo);
+    window.addEventListener("pointercancel", this.letGo);
+  }
+
+  close() {
+    this.commit();
+    this.tuner.close();
+    this.stage.close();
+    this.stopListening();
+    document.removeEventListener("pointerdown", this.flush, true);
+    document.removeEventListener("focusin", this.flush, true);
+    document.removeEventListener("click", this.outside, true);
+    window.removeEventListener("pointerup", this.letGo);
+    window.removeEventListener("pointercancel", this.letGo);
+  }
+
+  /** Take over what the server says: another film, other declarations, settings that were replaced there. */
+  update(component) {
+    this.component = component;
+    const { data } = component;
+    const before = this.data || {};
+    this.data = data;
+    const drawn = JSON.stringify([data.steps, data.metrics]);
+    if (drawn !== this.drawnFrom) {
+      this.drawnFrom = drawn;
+      this.controls.build(data.steps, data.defaults);
+      this.numbers.build(data.metrics);
+    }
+    const replaced = data.visitor === before.visitor && data.revision !== before.revision;
+    if (data.visitor !== before.visitor) this.committed = null;
+    if (replaced || !this.settings) {
+      clearTimeout(this.commitTimer);
+      this.commitTimer = null;
+      this.settings = data.settings;
+      this.peek = null;
+      this.committed = null;
+      this.history.rest(this.settings);
+    }
+    if (data.token !== before.token) {
+      this.tuner.connect({ live: data.live, header: data.header, token: data.token });
+      if (data.film.id !== before.film?.id) this.inspector.unmark();
+      this.tell("busy", "");
+      this.tuner.change();
+    } else if (replaced || JSON.stringify(data.metrics) !== JSON.stringify(before.metrics)) {
+      this.tuner.change();
+    }
+    // A server that was started anew knows nothing of the settings that are on the screen.
+    if (before.visitor && data.visitor !== before.visitor) this.commit();
+    if (!this.behind()) this.letPass();
+    this.refresh();
+  }
+
+  question() {
+    const { window, gain } = this.memory;
+    return { settings: this.peek || this.settings, window, gain, region: this.inspector.region };
+  }
+
+  move(changes) {
+    this.settings = { ...this.settings, ...changes };
+    this.peek = null;
+    this.tuner.change({ held: this.held });
+    this.refresh();
+  }
+
+  /** Settings rest: the full picture now; Streamlit hears of them a moment later, or at once where the hand let go. */
+  rest({ now = false } = {}) {
+    this.history.rest(this.settings);
+    if (now) this.tuner.settle();
+    clearTimeout(this.commitTimer);
+    if (now) this.commit();
+    else this.commitTimer = setTimeout(() => this.commit(), COMMIT_MS);
+    this.refresh();
+  }
+
+  commit() {
+    clearTimeout(this.commitTimer);
+    this.commitTimer = null;
+    if (!this.data || same(this.settings, this.committed || this.data.settings)) return;
+    this.committed = this.settings;
+    this.component.setStateValue("commit", { revision: this.data.revision, settings: this.settings });
+  }
+
+  /** Whether Streamlit has not heard yet of what is on the screen. */
+  behind() {
+    return Boolean(this.data) && !same(this.settings, this.data.settings);
+  }
+
+  /** A button outside, pressed right after a move, waits until Streamlit knows the settings: it may download them. */
+  holdBack(event) {
+    const target = event.target.closest?.("button, a");
+    if (!target || this.root.contains(target) || this.passing || !this.behind()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    this.commit();
+    this.heldBack.push(target);
+    this.passTimer = setTimeout(() => this.letPass(), PATIENCE_MS);
+  }
+
+  letPass() {
+    clearTimeout(this.passTimer);
+    this.passing = true;
+    for (const target of this.heldBack.splice(0)) target.click();
+    this.passing = false;
+  }
+
+  goTo(settings) {
+    if (!settings) return;
+    this.move(settings);
+    this.rest({ now: true });
+  }
+
+  painted(facts) {
+    this.pixels = facts.pixels;
+    const words = this.peek ? "Settings B, held" : "";
+    this.numbers.show(facts, words);
+    if (facts.state === "full" && !this.peek) {
+      this.history.measured(this.data.film.id, this.settings, facts);
+      drawHistory(this.list, this.history, this.data, this.settings, (settings) => this.goTo(settings));
+    }
+    set(this.root, "data-sequence", this.tuner.painted);
+    set(this.root, "data-settings", facts.settings);
+    this.tell(facts.state, "");
+    this.inspector.over(this.inspector.point);
+  }
+
+  tell(state, words) {
+    this.state = state;
+    set(this.root, "data-state", state);
+    set(this.root, "data-pixels", state === "full" && this.pixels);
+    this.words = words;
+    this.refresh();
+  }
+
+  refresh() {
+    if (!this.data || !this.settings) return;
+    const { history, memory, stage } = this;
+    this.controls.refresh(this.settings, same(this.settings, this.data.defaults) && this.data.pristine);
+    this.toolbar.refresh({
+      view: stage.view,
+      zoom: stage.zoom(),
+      loupe: Boolean(stage.loupe),
+      marking: this.inspector.marking,
+      undo: history.done.length > 1,
+      redo: history.undone.length > 0,
+      other: Boolean(history.other),
+      window: memory.window,
+      gain: memory.gain,
+      state: this.state,
+      words: this.words,
+    });
+  }
+
+  /** Place, zoom or view has changed. */
+  moved() {
+    if (!this.tuner) return;
+    this.memory.place = this.stage.place;
+    this.tuner.look();
+    this.refresh();
+  }
+
+  drawn() {
+    if (!this.data) return;
+    const { stage } = this;
+    set(this.root, "data-zoom", stage.zoom().toFixed(4));
+    set(this.root, "data-x", (stage.place.x * stage.size[0]).toFixed(1));
+    set(this.root, "data-y", (stage.place.y * stage.size[1]).toFixed(1));
+    const names = { before: "Before", after: this.peek ? "After, settings B" : "After", difference: "After − before: grey is unchanged" };
+    const sides = stage.panes().map(({ side }) => side);
+    this.labels.forEach((label, number) => {
+      say(label, sides[number] ? names[sides[number]] : "");
+      label.classList.toggle("rt-second", number === 1 && stage.view === "swipe");
+      label.classList.toggle("rt-half", number === 1 && stage.view === "side");
+    });
+  }
+
+  show(view) {
+    this.memory.view = view;
+    this.stage.show(view);
+    if (view === "difference" && this.data) this.tuner.change();
+    this.refresh();
+  }
+
+  display(name, value) {
+    if (name === "gain") this.memory.gain = value ?? GAIN;
+    else {
+      const number = name === "level" ? 0 : 1;
+      this.memory.window = this.memory.window.with(number, value ?? WINDOW[number]);
+    }
+    this.tuner.change();
+    this.refresh();
+  }
+
+  inspect(act) {
+    act(this.inspector);
+    this.refresh();
+  }
+
+  original(on) {
+    this.stage.original = on;
+    this.stage.invalidate();
+  }
+
+  other(on) {
+    if (!this.history.other) return;
+    this.peek = on ? this.history.other : null;
+    this.tuner.change();
+    if (!on) this.tuner.settle();
+  }
+
+  keep() {
+    this.history.other = this.settings;
+    this.refresh();
+  }
+
+  zoomBy(factor) {
+    this.stage.zoomTo(this.stage.zoom() * factor);
+  }
+}
