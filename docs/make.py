@@ -1,4 +1,4 @@
-"""Write what is generated: the README's tables and, with Chromium, the screenshot. Usage: ``python docs/make.py``."""
+"""Write what is generated: the README's tables and, with Chromium, the screenshots. Usage: ``python docs/make.py``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    ColorScheme = Literal["dark", "light"]
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -46,8 +52,8 @@ def _band(metric: Metric) -> str:
     return metric.band(metric.target) if metric.target else ""
 
 
-def screenshot(path: Path) -> None:
-    """Serve the app and take a picture of the Tune page."""
+def screenshots(folder: Path) -> None:
+    """Serve the app, and take a picture of the Tune page and one of all its views."""
     from playwright.sync_api import sync_playwright
 
     with socket.socket() as free:
@@ -59,15 +65,56 @@ def screenshot(path: Path) -> None:
         _wait(f"http://127.0.0.1:{port}/_stcore/health")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1560, "height": 1000}, color_scheme="dark")
-            page.goto(f"http://127.0.0.1:{port}/Tune?film=chest_16bit.png")
-            page.locator("[data-metric=ssim][data-side=after]").wait_for()
-            page.wait_for_load_state("networkidle")
-            page.screenshot(path=path)
+            address = f"http://127.0.0.1:{port}/Tune?film=chest_16bit.png"
+            page = _opened(browser, address, 1560, 1000, "dark")
+            page.screenshot(path=folder / "tune.png")
+            views = [_view(page, view) for view in ("side", "swipe", "difference")]
+            page.locator("[data-tool=exact]").click()
+            page.locator("[data-tool=mark]").click()
+            page.locator("[data-tool=loupe]").click()
+            page.locator(".rt canvas").hover(position={"x": 240, "y": 240})
+            views.append(_view(page, "single"))
+            phone = _opened(browser, address, 400, 800, "light").screenshot()
+            (folder / "views.jpg").write_bytes(_sheet(views, phone))
             browser.close()
     finally:
         server.terminate()
         server.wait()
+
+
+def _opened(browser: Browser, address: str, width: int, height: int, scheme: ColorScheme) -> Page:
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.goto(address)
+    page.locator(".rt[data-state=full]").wait_for()
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def _view(page: Page, view: str) -> bytes:
+    page.locator(f"[data-view={view}]").click()
+    page.wait_for_timeout(500)
+    return page.locator(".rt-picture").screenshot()
+
+
+def _sheet(views: list[bytes], phone: bytes) -> bytes:
+    """Put pictures side by side: two rows of views, and the phone at the right."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    gap, height = 12, 800
+    half = (height - gap) // 2
+    pictures = [Image.open(BytesIO(view)) for view in views]
+    pictures = [picture.resize((half * picture.width // picture.height, half)) for picture in pictures]
+    right = Image.open(BytesIO(phone))
+    width = 2 * (pictures[0].width + gap) + right.width
+    sheet = Image.new("RGB", (width, height), "white")
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, ((place % 2) * (picture.width + gap), (place // 2) * (half + gap)))
+    sheet.paste(right, (width - right.width, 0))
+    out = BytesIO()
+    sheet.save(out, "JPEG", quality=88)
+    return out.getvalue()
 
 
 def _wait(url: str) -> None:
@@ -81,13 +128,13 @@ def _wait(url: str) -> None:
 
 
 def main() -> None:
-    """Write the README's tables and, where Chromium is there, the screenshot."""
+    """Write the README's tables and, where Chromium is there, the screenshots."""
     readme = ROOT / "README.md"
     readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
     if shutil.which("chromium"):
-        screenshot(ROOT / "docs" / "tune.png")
+        screenshots(ROOT / "docs")
     else:
-        print("no Chromium: the screenshot is left as it is", file=sys.stderr)
+        print("no Chromium: the screenshots are left as they are", file=sys.stderr)
 
 
 if __name__ == "__main__":
