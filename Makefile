@@ -18,6 +18,7 @@ check: $(VENV)/development
 
 bench: $(VENV)/development
 	$(BIN)/python benchmarks/compare.py
+	$(BIN)/python benchmarks/live.py
 
 docs: $(VENV)/development
 	$(BIN)/python docs/make.py
