@@ -18,8 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
 from hands import sessions
+from playwright.sync_api import Page, sync_playwright
 from visiting import (
     ARGUMENTS,
     FILMS,
