@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +17,11 @@ from xray_core.image import Image, read_only
 
 # isort: split
 import cv2
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
+
+HERE = "http://127.0.0.1:8501"
 
 # The same examples on every machine: a failure that one run shows, the next one shows too.
 settings.register_profile("radtune", derandomize=True, deadline=None, database=None, max_examples=60)
@@ -47,6 +54,19 @@ def _textured(
 def textured() -> Textured:
     """Return the maker of test pictures: ``textured(height, width, dtype, colour=..., seed=...)``, read-only."""
     return _textured
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[TestClient]:
+    """Return a client of the server, of which a process starts one only: Streamlit waits for ever in a second start."""
+    with warnings.catch_warnings():
+        # The client announces that it will want another HTTP library one day.
+        warnings.filterwarnings("ignore", message="Using `httpx`")
+        from starlette.testclient import TestClient
+    import app
+
+    with TestClient(app.app, base_url=HERE) as client:
+        yield client
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_server import FOREIGN, HEADERS
 
-import app
 from pages.ui import live
 from pages.ui.engine import MOST_WAITING, Answer, Engine, Look, SupersededError
 from pages.ui.engines import ENGINES
@@ -40,16 +38,6 @@ KINDS = ["preview", "full", "part", "value"]
 HERE = "http://127.0.0.1:8501"
 SCRIPTS = sorted(Path(live.__file__).with_name("viewer").glob("*.[jc]s*"))
 GONE = {"error": "this film is not open here any more"}
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with warnings.catch_warnings():
-        # The client announces that it will want another HTTP library one day.
-        warnings.filterwarnings("ignore", message="Using `httpx`")
-        from starlette.testclient import TestClient
-    with TestClient(app.app, base_url=HERE) as client:
-        yield client
 
 
 def film(seed: int = 0, dtype: type = np.uint8) -> Film:

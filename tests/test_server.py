@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 import streamlit as st
 
-import app
 from pages.ui import live
 
 if TYPE_CHECKING:
@@ -36,16 +33,6 @@ FOREIGN = [
     "[::1]:8501",
     "",
 ]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with warnings.catch_warnings():
-        # The client announces that it will want another HTTP library one day.
-        warnings.filterwarnings("ignore", message="Using `httpx`")
-        from starlette.testclient import TestClient
-    with TestClient(app.app, base_url="http://127.0.0.1:8501") as client:
-        yield client
 
 
 def policy(headers: dict[str, str]) -> dict[str, list[str]]:
