@@ -33,6 +33,8 @@ def _open_chosen() -> None:
 @st.fragment
 def tune(visitor: Session) -> None:
     """Draw the viewer and what keeps its settings; settings that come to rest run this part of the page alone."""
+    if st.session_state.pop("film came back", False):
+        st.rerun()  # the whole page, for its selector to name the film
     with frame.guarded():
         # The viewer closes a film whose engine the server let go while the browser was away.
         if visitor.film is None and not sources.open_again(visitor):

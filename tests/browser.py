@@ -80,33 +80,60 @@ GREYS = """(canvas, [x, y, width, height]) => {
 }"""
 
 
+@dataclass
+class Server:
+    """A server of the app on a port of its own, which may be stopped and started again."""
+
+    log: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        if not self.port:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port = free.getsockname()[1]
+        command = [sys.executable, "-m", "streamlit.web.cli", "run", "app.py", "--server.port", str(self.port)]
+        environment = {name: value for name, value in os.environ.items() if name != "RADTUNE_ROOT"}
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 60
+        while not _answers(f"{self.address}/_stcore/health"):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the server does not start:\n{self.said()}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(30)
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def assert_unharmed(self) -> None:
+        said = self.said()
+        assert self.process is not None
+        ended = self.process.poll()
+        assert ended is None, f"the server ended by itself ({ended}):\n{said}"
+        assert "Traceback" not in said, said
+        assert "page failed" not in said, said
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start the server, and see at the end that it went through everything unharmed; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "streamlit.web.cli", "run", "app.py", "--server.port", str(port)]
-    environment = {name: value for name, value in os.environ.items() if name != "RADTUNE_ROOT"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    server = Server(tmp_path_factory.mktemp("server") / "log.txt")
     try:
-        deadline = time.monotonic() + 60
-        while not _answers(f"{address}/_stcore/health"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the server does not start:\n{log.read_text(errors='replace')}")
-            time.sleep(0.1)
-        yield address
-        ended = process.poll()
+        server.start()
+        yield server.address
+        server.assert_unharmed()
     finally:
-        process.terminate()
-        process.wait(30)
-    said = log.read_text(errors="replace")
-    assert ended is None, f"the server ended by itself ({ended}):\n{said}"
-    assert "Traceback" not in said, said
-    assert "page failed" not in said, said
+        server.stop()
 
 
 def _answers(address: str) -> bool:

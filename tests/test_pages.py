@@ -135,17 +135,25 @@ def handed(page: AppTest) -> dict[str, Any]:
     return data
 
 
-def send(page: AppTest, *, commit: object = None, **events: object) -> AppTest:
+_SEQUENCE = itertools.count(1)
+
+
+def unheard(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what the viewer is given, without the number of its last message."""
+    return {name: value for name, value in data.items() if name != "heard"}
+
+
+def say(page: AppTest, commit: object) -> AppTest:
     """Run the page as when the viewer says something; AppTest knows of no component, so this speaks for it."""
     (component,) = page.get("bidi_component")
     said = page._tree.get_widget_states()
-    if commit is not None:
-        said.widgets.add(id=component.proto.id, json_value=json.dumps({"commit": commit}))
-    if events:
-        triggers = [{"event": event, "value": value} for event, value in events.items()]
-        address = _make_trigger_id(component.proto.id, "events")
-        said.widgets.add(id=address, json_trigger_value=json.dumps(triggers))
+    said.widgets.add(id=component.proto.id, json_value=json.dumps({"commit": commit}))
     return page._run(said)
+
+
+def send(page: AppTest, **said: object) -> AppTest:
+    """Say something as this visitor's viewer, under the next number."""
+    return say(page, {"page": "p", "number": next(_SEQUENCE), "visitor": handed(page)["visitor"]} | said)
 
 
 def move(page: AppTest, settings: dict[str, Value]) -> AppTest:
@@ -155,10 +163,7 @@ def move(page: AppTest, settings: dict[str, Value]) -> AppTest:
         path: int(value) if isinstance(value, float) and value.is_integer() else value
         for path, value in settings.items()
     }
-    return send(page, commit={"revision": data["revision"], "settings": rested})
-
-
-_SEQUENCE = itertools.count(1)
+    return send(page, revision=data["revision"], settings=rested)
 
 
 def facts(page: AppTest) -> dict[str, Any]:
@@ -367,6 +372,8 @@ def test_the_viewer_is_told_of_the_film_what_it_draws_and_no_name(textured: Any)
     data = handed(page)
     assert data["film"] == {
         "id": sha256[:16],
+        "label": "",
+        "source": ["upload", ""],
         "width": 70,
         "height": 60,
         "bits": 16,
@@ -376,6 +383,8 @@ def test_the_viewer_is_told_of_the_film_what_it_draws_and_no_name(textured: Any)
     assert "Jane" not in json.dumps(data)
     assert sha256 not in json.dumps(data)
     assert handed(tune_pixels(textured(60, 70)))["film"]["spacing"] is None
+    own = handed(tune())["film"]
+    assert (own["label"], own["source"]) == (sources.CAPTIONS["chest.png"], ["sample", "chest.png"])
 
 
 def test_the_viewer_is_told_where_to_ask() -> None:
@@ -448,7 +457,7 @@ def test_all_is_reset_with_the_targets_and_the_preset() -> None:
     page = upload_preset(tune(), preset_bytes(targets={"entropy": [1.0, 2.0]}))
     assert handed(page)["pristine"] is False
     revision = handed(page)["revision"]
-    well(send(page, reset=1))
+    well(send(page, reset=True))
     data = handed(page)
     assert visitor(page).settings == data["settings"] == defaults()
     assert data["metrics"] == declared.metrics(DEFAULT_TARGETS)
@@ -502,7 +511,7 @@ def test_the_viewer_keeps_its_settings_unless_they_are_replaced() -> None:
     assert handed(page)["revision"] == seen[0]
     page.selectbox(key="builtin").set_value("published").run()
     seen.append(handed(page)["revision"])
-    send(page, reset=1)
+    send(page, reset=True)
     seen.append(handed(page)["revision"])
     page.query_params = linked(MOVED)
     page.run()
@@ -514,7 +523,7 @@ def test_settings_of_an_older_page_are_passed_over() -> None:
     page = tune()
     old = handed(page)["revision"]
     page.selectbox(key="builtin").set_value("published").run()
-    well(send(page, commit={"revision": old, "settings": MOVED}))
+    well(send(page, revision=old, settings=MOVED))
     assert visitor(page).settings == handed(page)["settings"] == presets.builtin("published").settings
     well(move(page, MOVED))
     assert visitor(page).settings == presets.builtin("published").settings | MOVED
@@ -530,6 +539,17 @@ NOTHING_SAID: dict[str, object] = {
     "text as revision": {"revision": "0", "settings": MOVED},
     "later revision": {"revision": 99, "settings": MOVED},
     "no number as revision": {"revision": float("nan"), "settings": MOVED},
+}
+OWN: dict[str, object] = {"revision": 0, "settings": defaults() | MOVED}
+NOTHING_SAID |= {
+    "no page": OWN | {"page": None},
+    "long page": OWN | {"page": "p" * 65},
+    "no number": OWN | {"number": None},
+    "truth as number": OWN | {"number": True},
+    "broken number": OWN | {"number": 1.5},
+    "no visitor": OWN | {"visitor": None},
+    "another visitor": OWN | {"visitor": "0" * 16},
+    "reset of another visitor": {"visitor": "0" * 16, "reset": True},
 }
 REFUSED: dict[str, tuple[object, str]] = {
     "no settings": (None, "'' is no setting"),
@@ -552,24 +572,78 @@ REFUSED: dict[str, tuple[object, str]] = {
 def test_what_is_no_commit_of_this_page_changes_nothing(commit: object) -> None:
     page = with_settings({"clahe.clip_limit": 3.0})
     before = handed(page)
-    well(send(page, commit=commit))
+    if isinstance(commit, dict):
+        commit = {"page": "p", "number": next(_SEQUENCE), "visitor": before["visitor"]} | commit
+    well(say(page, commit))
     assert visitor(page).settings == defaults() | {"clahe.clip_limit": 3.0}
-    assert handed(page) == before
+    assert unheard(handed(page)) == unheard(before)
 
 
 @pytest.mark.parametrize(("settings", "words"), REFUSED.values(), ids=REFUSED)
 def test_settings_that_break_their_declarations_are_refused_in_words(settings: object, words: str) -> None:
     page = with_settings({"clahe.clip_limit": 3.0})
     before = handed(page)
-    send(page, commit={"revision": before["revision"], "settings": settings})
+    send(page, revision=before["revision"], settings=settings)
     assert not page.exception
     (message,) = errors(page)
     assert words in message
     assert visitor(page).settings == defaults() | {"clahe.clip_limit": 3.0}
-    assert handed(page) == before
+    # The viewer shows again what holds here.
+    assert unheard(handed(page)) == unheard(before) | {"revision": before["revision"] + 1}
     well(page.run())
     well(move(page, MOVED))
     assert visitor(page).settings == defaults() | MOVED
+
+
+def test_each_message_is_answered_by_its_number_and_obeyed_once() -> None:
+    page = tune()
+    assert handed(page)["heard"] == ["", 0]
+    mine = {"page": "one", "visitor": handed(page)["visitor"], "revision": 0}
+    say(page, mine | {"number": 1, "settings": defaults() | MOVED})
+    assert (handed(page)["heard"], visitor(page).settings) == (["one", 1], defaults() | MOVED)
+    # Again, as the browser sends it with every run; and under the next number, with nothing new.
+    page.selectbox(key="builtin").set_value("published").run()
+    for number in (1, 2):
+        say(page, mine | {"number": number, "settings": defaults() | MOVED})
+        assert (handed(page)["heard"], visitor(page).settings) == (
+            ["one", number],
+            presets.builtin("published").settings,
+        )
+    say(page, mine | {"number": 3, "settings": {"no": 1}})
+    assert handed(page)["heard"] == ["one", 3]
+    # Another page of the same session, as after a reload of its scripts, counts from the start.
+    say(page, mine | {"page": "two", "number": 1, "revision": 1, "settings": defaults() | MOVED})
+    assert (handed(page)["heard"], visitor(page).settings) == (["two", 1], defaults() | MOVED)
+
+
+def test_what_a_new_session_can_not_know_the_viewer_brings_back(folder: Path) -> None:
+    for source, chosen in ((["sample", "dark.png"], "dark.png"), (["folder", "ward/b.png"], "ward/b.png")):
+        page = tune()
+        well(send(page, revision=0, settings=defaults() | MOVED, film=source))
+        assert handed(page)["film"]["source"] == source
+        assert film_choice(page).value == chosen
+        assert visitor(page).settings == handed(page)["settings"] == defaults() | MOVED
+
+
+@pytest.mark.parametrize(
+    "source",
+    [["folder", "../secret.png"], ["sample", "../chest.png"], ["sample", "/etc/passwd"], ["folder", "gone.png"]],
+)
+def test_a_film_that_can_not_come_back_is_refused_in_words(source: list[str], folder: Path) -> None:
+    page = tune()
+    send(page, revision=0, settings=defaults() | MOVED, film=source)
+    assert not page.exception
+    assert len(errors(page)) == 1
+    assert film_of(page).name == "chest.png"
+    assert visitor(page).settings == defaults() | MOVED
+
+
+@pytest.mark.parametrize("source", [["upload", "x.png"], ["sample"], "chest.png", [1, 2], {"sample": "dark.png"}, None])
+def test_what_names_no_film_opens_none(source: object) -> None:
+    page = tune()
+    token = handed(page)["token"]
+    well(send(page, revision=0, settings=defaults(), film=source))
+    assert handed(page)["token"] == token
 
 
 # --- films come and go --------------------------------------------------------------------------------------------
@@ -846,7 +920,7 @@ def test_a_preset_that_was_changed_no_longer_goes_by_its_name_alone() -> None:
     assert visitor(page).name == "published"
     well(move(page, {"clahe.clip_limit": 2.0}))
     assert visitor(page).name == "published changed"
-    well(send(page, reset=1))
+    well(send(page, reset=True))
     assert (visitor(page).name, visitor(page).note, visitor(page).settings) == ("", "", defaults())
 
 

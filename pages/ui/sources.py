@@ -109,23 +109,28 @@ def open_folder_film(visitor: Session, root: Path, relative: str) -> None:
     visitor.open(from_folder(root, relative), Source("folder", relative))
 
 
-def open_again(visitor: Session) -> bool:
-    """Open the film that was let go while the visitor's browser was away; whether there was one.
+def open_source(visitor: Session, source: Source) -> None:
+    """Open what was open before.
 
     Raises
     ------
     FileError
         If it cannot be read any more, or its folder is no longer open to visitors.
     """
-    source, root = visitor.source, operator_root()
-    if source is None:
-        return False
+    root = operator_root()
     if source.kind != "folder":
         open_film(visitor, source.name)
     elif root is None:
         raise FileError("READ", "the folder of this film is not open to visitors any more")
     else:
         open_folder_film(visitor, root, source.name)
+
+
+def open_again(visitor: Session) -> bool:
+    """Open the film that was let go while the visitor's browser was away; whether there was one; raises as above."""
+    if visitor.source is None:
+        return False
+    open_source(visitor, visitor.source)
     return True
 
 

@@ -44,6 +44,8 @@ class Session:
         The preset that was taken over last.
     link
         The link's settings that were taken over last, so that a rerun does not undo later moves.
+    heard
+        The page and the number of the viewer's last message, which the viewer waits for.
     revision
         Rises when settings are replaced from here, not by the viewer: only then the viewer takes them over.
     """
@@ -59,6 +61,7 @@ class Session:
     source: Source | None = None
     link: str | None = None
     preset: Preset | None = None
+    heard: tuple[str, int] = ("", 0)
     revision: int = 0
 
     @property

@@ -1,15 +1,20 @@
 """The live viewer: one component that owns the controls and the pictures; what the browser runs stands beside this.
 
-While a hand moves, the component asks `pages.ui.live` directly; Streamlit hears of settings when they rest.
+While a hand moves, the component asks `pages.ui.live` directly; Streamlit hears of settings when they rest. Each message
+of the component carries a number, which comes back with the data: it knows what Streamlit has heard, and says again what
+got lost on the way or what a server that was started anew can't know.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
-from pages.ui import declared, frame, live
-from pages.ui.state import Session
-from xray_core.errors import SettingsError
+from pages.ui import declared, frame, live, sources
+from pages.ui.state import Session, Source
+from xray_core.errors import XrayError
 from xray_core.image import full_scale, is_colour
 from xray_core.pipeline import check, defaults
 
@@ -41,8 +46,11 @@ def draw(visitor: Session) -> None:
             "header": live.TOKEN_HEADER,
             "token": engine.token,
             "visitor": visitor.key,
+            "heard": list(visitor.heard),
             "film": {
                 "id": film.sha256[:16],
+                "label": sources.CAPTIONS.get(visitor.sample, ""),
+                "source": _source(visitor),
                 "width": width,
                 "height": height,
                 "bits": film.pixels.dtype.itemsize * 8,
@@ -56,25 +64,49 @@ def draw(visitor: Session) -> None:
             "revision": visitor.revision,
             "pristine": visitor.preset is None,
         },
-        on_commit_change=lambda: _commit(visitor),
-        on_lost_change=lambda: _lost(visitor),
-        on_reset_change=visitor.reset,
+        on_commit_change=lambda: _hear(visitor),
     )
 
 
-def _commit(visitor: Session) -> None:
-    sent = st.session_state["viewer"].get("commit")
-    # Of an older page, whose settings were replaced from the server's side meanwhile.
-    if not isinstance(sent, dict) or sent.get("revision") != visitor.revision:
+def _source(visitor: Session) -> list[str]:
+    """Return what the viewer brings back after a reload; an upload's name stays here, with the upload."""
+    kind, name = visitor.source or ("upload", "")
+    return [kind, "" if kind == "upload" else name]
+
+
+def _hear(visitor: Session) -> None:
+    """Take over what the component says, each message once."""
+    said = st.session_state["viewer"].get("commit")
+    if not isinstance(said, dict):
         return
-    settings = sent.get("settings")
+    page, number = said.get("page"), said.get("number")
+    if not isinstance(page, str) or len(page) > 64 or type(number) is not int or (page, number) == visitor.heard:
+        return
+    visitor.heard = (page, number)
+    # To a session that is gone: the component says it again, once it sees that this is another one.
+    if said.get("visitor") != visitor.key:
+        return
     try:
-        visitor.take(check(settings if isinstance(settings, dict) else {"": settings}))
-    except SettingsError as error:
+        _obey(visitor, said)
+    except XrayError as error:
         st.session_state["viewer error"] = str(error)
+        visitor.revision += 1  # the component shows again what holds here
 
 
-def _lost(visitor: Session) -> None:
-    """Close a film whose token the server does not know any more: it is opened again, with a new one."""
-    if visitor.engine and st.session_state["viewer"].get("lost") == visitor.engine.token:
-        visitor.close()
+def _obey(visitor: Session, said: Mapping[str, Any]) -> None:
+    engine = visitor.engine
+    if engine and said.get("lost") == engine.token:
+        visitor.close()  # the server let its engine go: the film is opened again, with a new token
+    if said.get("reset") is True:
+        visitor.reset()
+        return
+    # Of an older page, whose settings were replaced from the server's side meanwhile.
+    if said.get("revision") != visitor.revision:
+        return
+    settings = said.get("settings")
+    taken = check(settings if isinstance(settings, dict) else {"": settings})
+    visitor.take(taken)
+    match said.get("film"):
+        case ["sample" | "folder" as kind, str(name)]:
+            sources.open_source(visitor, Source(kind, name))
+            st.session_state["film came back"] = True

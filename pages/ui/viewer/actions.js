@@ -12,7 +12,10 @@ export function tools(viewer) {
     exact: () => viewer.stage.zoomTo(1),
     loupe: () => viewer.inspect((inspector) => inspector.toggleLoupe()),
     mark: () => viewer.inspect((inspector) => inspector.toggleMark()),
-    undo: () => viewer.goTo(viewer.history.step(true)),
+    undo: () => {
+      viewer.history.rest(viewer.settings); // also from the middle of a drag
+      viewer.goTo(viewer.history.step(true));
+    },
     redo: () => viewer.goTo(viewer.history.step(false)),
     keep: () => viewer.keep(),
     other: (on) => viewer.other(on),

@@ -1,6 +1,6 @@
 // The tuning controls, drawn from the declarations of the steps.
 
-import { make, say, set } from "./elements.js";
+import { make, say, set, unlessScrolled } from "./elements.js";
 
 /** A switch for each step and, where it is on, its parameters. */
 export class Controls {
@@ -122,7 +122,7 @@ export class Controls {
   range(parameter, id, name) {
     const { path, low, high, step, decimals, whole, good } = parameter;
     const shown = (value) => (Number(value.toFixed(decimals)) === value ? value.toFixed(decimals) : String(value));
-    const badge = make("span", { class: "rt-good", text: parameter.good_text ? `good ${parameter.good_text}` : "" });
+    const badge = make("span", { class: "rt-good", text: good ? `good ${parameter.good_text}` : "" });
     const slider = make("input", {
       type: "range",
       id,
@@ -133,6 +133,10 @@ export class Controls {
       "aria-description": `${parameter.help} ${badge.textContent}`,
       oninput: () => this.heard.move({ [path]: Number(slider.value) }),
       onchange: () => this.heard.rest({}),
+    });
+    unlessScrolled(slider, () => this.values[path], (value) => {
+      this.heard.move({ [path]: value });
+      this.heard.rest({ now: true });
     });
     if (good) {
       const at = (value) => `${(100 * (value - low)) / (high - low)}%`;
@@ -160,7 +164,9 @@ export class Controls {
       if (Number(slider.value) !== value) slider.value = value; // rounds to a stop for the eye alone
       if (document.activeElement !== field) field.value = shown(value);
       set(slider, "aria-valuetext", shown(value) + (parameter.unit ? ` ${parameter.unit}` : ""));
-      badge.classList.toggle("rt-off", Boolean(good) && (value < good[0] || value > good[1]));
+      const off = Boolean(good) && (value < good[0] || value > good[1]);
+      badge.classList.toggle("rt-off", off);
+      if (good) say(badge, `${off ? "outside" : "good"} ${parameter.good_text}`);
     };
     const head = make("div", { class: "rt-row-head" }, [name, badge, field]);
     return { row: make("div", { class: "rt-row rt-range" }, [head, slider]), refresh };

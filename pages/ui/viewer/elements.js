@@ -34,3 +34,16 @@ export function say(element, text) {
 export function icon(path) {
   return make("svg:svg", { viewBox: "0 0 24 24", "aria-hidden": "true", class: "rt-icon" }, [make("svg:path", { d: path })]);
 }
+
+/**
+ * Let a slider keep its value where a finger that came down on it goes on to scroll the page.
+ *
+ * @param {HTMLInputElement} slider
+ * @param {() => number} value - the value before
+ * @param {(value: number) => void} back - takes the value back
+ */
+export function unlessScrolled(slider, value, back) {
+  let before;
+  slider.addEventListener("pointerdown", () => (before = value()));
+  slider.addEventListener("pointercancel", () => back(before));
+}

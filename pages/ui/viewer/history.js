@@ -35,9 +35,9 @@ export class History {
 
   /** Keep what was measured at full size. */
   measured(film, settings, facts) {
-    const found = this.entries.find((entry) => entry.film === film && same(entry.settings, settings));
+    const found = this.entries.find((entry) => entry.film === film.id && same(entry.settings, settings));
     if (found) this.entries.splice(this.entries.indexOf(found), 1);
-    this.entries.unshift({ film, settings, rows: facts.rows, good: facts.verdict.good });
+    this.entries.unshift({ film: film.id, label: film.label, settings, rows: facts.rows });
     this.entries.splice(MOST);
   }
 }
@@ -62,17 +62,20 @@ export function told(settings, { steps, defaults }) {
 
 /** Draw the list; a click returns to an entry. */
 export function drawHistory(list, history, data, current, back) {
-  const told_of = data.metrics.filter(({ name }) => name === "ssim" || name === "brightness");
+  const shown = data.metrics.filter(({ name }) => name === "ssim" || name === "brightness");
+  const value = (entry, { name, label }) => {
+    const row = entry.rows.find(({ metric }) => metric === name);
+    return make("span", { class: row.judged && (row.missed ? "rt-bad" : "rt-fine"), text: `${label} ${row.after}` });
+  };
   list.replaceChildren(
     ...history.entries.map((entry) => {
-      const values = told_of.map(({ name, label }) => `${label} ${entry.rows.find((row) => row.metric === name).after}`);
       const own = entry.film === data.film.id;
-      const words = told(entry.settings, data) + (own ? "" : " (another film)");
+      const film = own ? "" : ` (${entry.label || "another film"})`;
       const here = own && same(entry.settings, current);
       return make("li", {}, [
         make("button", { type: "button", class: "rt-entry", "aria-current": here, onclick: () => back(entry.settings) }, [
-          make("span", { text: words }),
-          make("span", { class: entry.good ? "rt-fine" : "rt-bad", text: values.join(" · ") }),
+          make("span", { text: told(entry.settings, data) + film }),
+          make("span", { class: "rt-entry-values" }, shown.map((metric) => value(entry, metric))),
         ]),
       ]);
     }),

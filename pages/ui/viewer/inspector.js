@@ -30,7 +30,7 @@ export class Inspector {
     this.stage.invalidate();
     if (done) {
       this.region = region;
-      this.tuner.change();
+      this.tuner.change({ display: true });
     }
   }
 
@@ -43,7 +43,7 @@ export class Inspector {
   toggleMark() {
     if (this.marking) {
       this.unmark();
-      this.tuner.change();
+      this.tuner.change({ display: true });
       return;
     }
     this.marking = true;
@@ -66,7 +66,8 @@ export class Inspector {
 
   toggleLoupe() {
     const { stage } = this;
-    stage.loupe = stage.loupe ? null : { x: stage.canvas.width / 2, y: stage.canvas.height / 2 };
+    const pane = stage.panes()[0];
+    stage.loupe = stage.loupe ? null : { x: pane.x + pane.width / 2, y: stage.canvas.height / 2 };
     stage.loupeLayers = {};
     if (stage.loupe) this.tuner.loupes.push(stage.loupeRegion());
     stage.invalidate();

@@ -65,16 +65,16 @@ export function keyList(actions) {
   const lines = new Map();
   for (const { keys, words } of actions) lines.set(words, [...(lines.get(words) || []), keys[0]]);
   const fixed = [
-    [["← →"], "On a slider: one step; Page up and Page down: several"],
-    [["Double click"], "On a setting's name: back to its default; on the film: fit, or 1:1"],
     [["Wheel, pinch"], "Zoom where it points; drag to pan"],
+    [["Double click"], "On a setting's name: back to its default; on the film: fit, or 1:1"],
+    [["← →"], "On a slider: one step; Page up and Page down: several"],
   ];
-  const rows = [...[...lines].map(([words, keys]) => [keys, words]), ...fixed].map(([keys, words]) =>
+  const rows = [...fixed, ...[...lines].map(([words, keys]) => [keys, words])].map(([keys, words]) =>
     make("div", {}, [make("dt", {}, keys.map((key) => make("kbd", { text: written(key) }))), make("dd", { text: words })]),
   );
   const outside = (event) => event.target === event.currentTarget && event.target.close();
   return make("dialog", { class: "rt-keys", "aria-label": "Keys", onclick: outside }, [
-    make("h2", { text: "Keys" }),
+    make("h2", { text: "Mouse, fingers and keys", tabindex: -1, autofocus: "" }),
     make("dl", {}, rows),
     make("form", { method: "dialog" }, [make("button", { class: "rt-button", text: "Close" })]),
   ]);

@@ -3,9 +3,11 @@
 import { keys, tools } from "./actions.js";
 import { Controls } from "./controls.js";
 import { make, say, set } from "./elements.js";
-import { History, drawHistory, same } from "./history.js";
+import { drawHistory, same } from "./history.js";
 import { Inspector } from "./inspector.js";
 import { keyList, listen } from "./keys.js";
+import { USUAL, recall, store } from "./memory.js";
+import { Messages } from "./messages.js";
 import { Numbers } from "./numbers.js";
 import { follow } from "./pointer.js";
 import { Stage } from "./stage.js";
@@ -13,11 +15,7 @@ import { Toolbar } from "./toolbar.js";
 import { Tuner } from "./tuner.js";
 
 const COMMIT_MS = 250; // sliders tell of a change with every arrow key
-const PATIENCE_MS = 3000;
-const WINDOW = [127.5, 255];
-const GAIN = 4;
 const viewers = new WeakMap();
-const kept = new Map(); // what outlasts a change of page, by visitor
 
 /** Called by Streamlit at the first mount and at every change of data. */
 export default function mount(component) {
@@ -37,10 +35,8 @@ export default function mount(component) {
 class Viewer {
   constructor(root, visitor, script) {
     this.root = root;
-    const memory = kept.get(visitor) || { history: new History(), window: WINDOW, gain: GAIN, view: "swipe", place: null };
+    const memory = recall(visitor);
     this.memory = memory;
-    kept.clear();
-    kept.set(visitor, memory);
     this.history = memory.history;
     this.settings = null;
     this.peek = null; // settings shown while B is held
@@ -54,7 +50,8 @@ class Viewer {
     this.list = make("ol", {});
     past.append(make("details", { open: true }, [make("summary", { text: "History" }), this.list]));
     const style = make("link", { rel: "stylesheet", href: new URL("viewer.css", new URL(script, location.href)).href });
-    const view = make("div", { class: "rt-view" }, [bar, picture, status]);
+    this.notice = make("p", { class: "rt-notice", role: "status", title: "Click to hide", onclick: () => say(this.notice, "") });
+    const view = make("div", { class: "rt-view" }, [this.notice, bar, picture, status]);
     root.replaceChildren(style, make("div", { class: "rt-grid" }, [view, panel, numbers, past]));
     set(root, "data-state", "busy");
 
@@ -64,14 +61,14 @@ class Viewer {
       question: () => this.question(),
       painted: (facts) => this.painted(facts),
       state: (state, words) => this.tell(state, words),
-      lost: () => this.component.setTriggerValue("lost", this.data.token),
+      lost: () => this.messages.say({ lost: this.data.token }),
     });
     const film = () => ({ ...this.data.film, scaled: this.settings["resize.on"] });
     this.inspector = new Inspector(this.stage, this.tuner, status, film);
     this.controls = new Controls(panel, {
       move: (changes) => this.move(changes),
       rest: (how) => this.rest(how),
-      reset: () => this.component.setTriggerValue("reset", Date.now()),
+      reset: () => this.messages.say({ reset: true }),
     });
     this.numbers = new Numbers(numbers);
     this.stage.show(memory.view);
@@ -84,13 +81,20 @@ class Viewer {
     this.actions = keys(this);
     this.dialog = root.appendChild(keyList(this.actions));
     this.stopListening = listen(this.actions);
-    // A click on a download must find what is on the screen: commit before anything outside is pressed.
-    this.flush = (event) => root.contains(event.target) || this.commit();
-    this.outside = (event) => this.holdBack(event);
-    this.heldBack = [];
+    this.messages = new Messages({
+      content: () => this.content(),
+      notice: (words) => say(this.notice, words),
+    });
+    // What is pressed outside must find what is on the screen.
+    this.flush = (event) => {
+      if (root.contains(event.target)) return;
+      if (this.peek) this.other(false);
+      this.commit();
+    };
     document.addEventListener("pointerdown", this.flush, true);
     document.addEventListener("focusin", this.flush, true);
-    document.addEventListener("click", this.outside, true);
+    this.leave = () => store(memory, this.data, this.settings);
+    window.addEventListener("pagehide", this.leave);
     panel.addEventListener("pointerdown", () => (this.held = true));
     this.letGo = () => {
       if (this.held) this.rest({ now: true });
@@ -107,7 +111,8 @@ class Viewer {
     this.stopListening();
     document.removeEventListener("pointerdown", this.flush, true);
     document.removeEventListener("focusin", this.flush, true);
-    document.removeEventListener("click", this.outside, true);
+    window.removeEventListener("pagehide", this.leave);
+    this.messages.close();
     window.removeEventListener("pointerup", this.letGo);
     window.removeEventListener("pointercancel", this.letGo);
   }
@@ -124,28 +129,46 @@ class Viewer {
       this.controls.build(data.steps, data.defaults);
       this.numbers.build(data.metrics);
     }
-    const replaced = data.visitor === before.visitor && data.revision !== before.revision;
-    if (data.visitor !== before.visitor) this.committed = null;
-    if (replaced || !this.settings) {
+    const anew = before.visitor && data.visitor !== before.visitor;
+    const replaced = !anew && data.revision !== before.revision;
+    const { back } = this.memory;
+    if (back || replaced || !this.settings) {
       clearTimeout(this.commitTimer);
-      this.commitTimer = null;
-      this.settings = data.settings;
+      this.settings = (back || data).settings;
       this.peek = null;
-      this.committed = null;
       this.history.rest(this.settings);
     }
     if (data.token !== before.token) {
       this.tuner.connect({ live: data.live, header: data.header, token: data.token });
       if (data.film.id !== before.film?.id) this.inspector.unmark();
-      this.tell("busy", "");
       this.tuner.change();
     } else if (replaced || JSON.stringify(data.metrics) !== JSON.stringify(before.metrics)) {
       this.tuner.change();
     }
-    // A server that was started anew knows nothing of the settings that are on the screen.
-    if (before.visitor && data.visitor !== before.visitor) this.commit();
-    if (!this.behind()) this.letPass();
+    if (before.token && (replaced || data.film.id !== before.film.id)) leaveSelector(this.root);
+    this.messages.hear(component);
+    if (!this.messages.waiting()) this.said = null;
+    if (back) this.bringBack(back, "After the reload your settings and their history are back.");
+    // A server that was started anew, or waited too long for this browser, knows nothing of what is on the screen.
+    if (anew) this.bringBack({ ...before, source: before.film.source }, "The server had let this visit go; your settings are kept.");
     this.refresh();
+  }
+
+  /** Tell a new session what was there before it, and the person what could not come back. */
+  bringBack({ source, pristine }, words) {
+    delete this.memory.back;
+    const told = [words];
+    if (source[0] === "upload") told.push("Uploaded films are gone: upload yours again.");
+    if (!pristine) told.push("Choose your preset again for its name and targets.");
+    say(this.notice, told.join(" "));
+    this.messages.say(same(source, this.data.film.source) ? {} : { film: source });
+  }
+
+  /** What every message says. */
+  content() {
+    this.said = this.settings;
+    clearTimeout(this.commitTimer);
+    return { visitor: this.data.visitor, revision: this.data.revision, settings: this.settings };
   }
 
   question() {
@@ -172,33 +195,7 @@ class Viewer {
 
   commit() {
     clearTimeout(this.commitTimer);
-    this.commitTimer = null;
-    if (!this.data || same(this.settings, this.committed || this.data.settings)) return;
-    this.committed = this.settings;
-    this.component.setStateValue("commit", { revision: this.data.revision, settings: this.settings });
-  }
-
-  /** Whether Streamlit has not heard yet of what is on the screen. */
-  behind() {
-    return Boolean(this.data) && !same(this.settings, this.data.settings);
-  }
-
-  /** A button outside, pressed right after a move, waits until Streamlit knows the settings: it may download them. */
-  holdBack(event) {
-    const target = event.target.closest?.("button, a");
-    if (!target || this.root.contains(target) || this.passing || !this.behind()) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    this.commit();
-    this.heldBack.push(target);
-    this.passTimer = setTimeout(() => this.letPass(), PATIENCE_MS);
-  }
-
-  letPass() {
-    clearTimeout(this.passTimer);
-    this.passing = true;
-    for (const target of this.heldBack.splice(0)) target.click();
-    this.passing = false;
+    if (this.data && !same(this.settings, this.said || this.data.settings)) this.messages.say();
   }
 
   goTo(settings) {
@@ -212,7 +209,7 @@ class Viewer {
     const words = this.peek ? "Settings B, held" : "";
     this.numbers.show(facts, words);
     if (facts.state === "full" && !this.peek) {
-      this.history.measured(this.data.film.id, this.settings, facts);
+      this.history.measured(this.data.film, this.settings, facts);
       drawHistory(this.list, this.history, this.data, this.settings, (settings) => this.goTo(settings));
     }
     set(this.root, "data-sequence", this.tuner.painted);
@@ -223,6 +220,7 @@ class Viewer {
 
   tell(state, words) {
     this.state = state;
+    if (state === "busy") this.numbers.wait();
     set(this.root, "data-state", state);
     set(this.root, "data-pixels", state === "full" && this.pixels);
     this.words = words;
@@ -274,17 +272,17 @@ class Viewer {
   show(view) {
     this.memory.view = view;
     this.stage.show(view);
-    if (view === "difference" && this.data) this.tuner.change();
+    if (view === "difference" && this.data) this.tuner.change({ display: true });
     this.refresh();
   }
 
   display(name, value) {
-    if (name === "gain") this.memory.gain = value ?? GAIN;
+    if (name === "gain") this.memory.gain = value ?? USUAL.gain;
     else {
       const number = name === "level" ? 0 : 1;
-      this.memory.window = this.memory.window.with(number, value ?? WINDOW[number]);
+      this.memory.window = this.memory.window.with(number, value ?? USUAL.window[number]);
     }
-    this.tuner.change();
+    this.tuner.change({ display: true });
     this.refresh();
   }
 
@@ -313,4 +311,10 @@ class Viewer {
   zoomBy(factor) {
     this.stage.zoomTo(this.stage.zoom() * factor);
   }
+}
+
+/** A closed selector that keeps the focus after a choice would take every key for a search in its list. */
+function leaveSelector(root) {
+  const { activeElement } = document;
+  if (!root.contains(activeElement) && activeElement.getAttribute("aria-expanded") === "false") activeElement.blur();
 }

@@ -26,7 +26,7 @@ export class Numbers {
     this.switch = make("input", { type: "checkbox", "data-log": "", onchange: () => this.setLogarithmic(this.switch.checked) });
     this.ends = make("p", { class: "rt-ends" });
     panel.replaceChildren(
-      make("div", { class: "rt-judged" }, [this.verdict, this.spoken, this.warning, table]),
+      make("div", { class: "rt-judged" }, [this.warning, this.verdict, this.spoken, table]),
       make("figure", { class: "rt-histogram" }, [
         make("figcaption", {}, [
           make("span", {}, ["Histograms ", make("i", { class: "rt-ink-before", text: "■ before" }), " ", make("i", { class: "rt-ink-after", text: "▬ after" })]),
@@ -78,6 +78,12 @@ export class Numbers {
     this.histograms = facts.histograms;
     [this.black, this.white] = facts.ends;
     this.draw();
+  }
+
+  /** The numbers are of what was: others are on their way. */
+  wait() {
+    say(this.kind, "Computing …");
+    this.body.classList.add("rt-provisional");
   }
 
   setLogarithmic(on) {

@@ -3,6 +3,7 @@
 const MOST_ZOOM = 32;
 const LOUPE_RADIUS = 90;
 const FLICKER_MS = 600;
+const ALIKE = 4; // films that differ by less in width and height share their place
 
 export const VIEWS = {
   single: "Single",
@@ -183,12 +184,25 @@ export class Stage {
 
   /** The result has another size: the same part stays in view for another film, and where it was scaled. */
   resized(size, another) {
+    if (another) this.lookAway(size);
     const grown = size[0] / this.size[0];
     const scaled = grown > 1.5 || grown < 1 / 1.5; // cropping goes in smaller steps, and leaves a pixel its size
     if ((another || scaled) && this.place.zoom !== null && this.place.zoom !== 1 && this.size[0] > 1) {
       this.place.zoom = Math.min(this.place.zoom / grown, MOST_ZOOM);
     }
     this.size = size;
+  }
+
+  /** A film of quite another size is shown whole; the place waits for the next one that is like those before. */
+  lookAway(size) {
+    const alike = (other) => size.every((side, axis) => side < ALIKE * other[axis] && other[axis] < ALIKE * side);
+    if (this.away && (this.place.zoom !== null || alike(this.away.size))) {
+      if (this.place.zoom === null) [this.place, this.size] = [this.away.place, this.away.size];
+      this.away = null;
+    } else if (!this.away && this.place.zoom !== null && this.size[0] > 1 && !alike(this.size)) {
+      this.away = { place: this.place, size: this.size };
+      this.fit();
+    }
   }
 
   put(side, bitmap) {
@@ -281,32 +295,45 @@ export class Stage {
     return Math.max(2 * this.zoom(), 2 * this.density);
   }
 
+  /** In device pixels; smaller where the picture is small. */
+  loupeRadius() {
+    return Math.min(LOUPE_RADIUS * this.density, 0.3 * this.panes()[0].width, 0.3 * this.canvas.height);
+  }
+
   /** The part of the film under the loupe. */
   loupeRegion() {
     const [px, py] = this.pixelAt(this.loupe.x, this.loupe.y);
-    const reach = Math.ceil((LOUPE_RADIUS * this.density) / this.loupeZoom()) + 1;
+    const reach = Math.ceil(this.loupeRadius() / this.loupeZoom()) + 1;
     const left = Math.max(Math.floor(px) - reach, 0);
     const top = Math.max(Math.floor(py) - reach, 0);
     return [left, top, Math.max(Math.min(2 * reach, this.size[0] - left), 1), Math.max(Math.min(2 * reach, this.size[1] - top), 1)];
   }
 
+  /** Side by side, both films have the loupe at the same place. */
   drawLoupe() {
+    const own = this.paneAt(this.loupe.x);
+    const panes = this.view === "side" && !this.original ? this.panes() : [own];
+    for (const pane of panes) this.drawLens(pane, this.loupe.x - own.x + pane.x, this.loupe.y);
+  }
+
+  drawLens(pane, x, y) {
     const { context } = this;
-    const { x, y } = this.loupe;
     const zoom = this.loupeZoom();
-    const pane = this.paneAt(x);
     const [px, py] = this.pixelAt(x, y);
     const corner = [x - px * zoom, y - py * zoom];
-    const radius = LOUPE_RADIUS * this.density;
+    const radius = this.loupeRadius();
     context.save();
+    context.beginPath();
+    context.rect(pane.x, 0, pane.width, this.canvas.height);
+    context.clip();
     context.beginPath();
     context.arc(x, y, radius, 0, 7);
     context.clip();
     context.fillStyle = "#000";
     context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
     const layer = this.layers[pane.side];
-    const true_ = this.loupeLayers[pane.side];
-    this.drawLayer(layer && { base: layer.base, detail: true_ || layer.detail }, corner, zoom);
+    const exact = this.loupeLayers[pane.side];
+    this.drawLayer(layer && { base: layer.base, detail: exact || layer.detail }, corner, zoom);
     context.restore();
     context.strokeStyle = "rgba(255,255,255,.8)";
     context.lineWidth = 1.5 * this.density;

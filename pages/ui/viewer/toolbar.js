@@ -1,6 +1,6 @@
 // The bar above the pictures: views, zoom, window, tools, undo, and what state the picture is in.
 
-import { icon, make, say, set } from "./elements.js";
+import { icon, make, say, set, unlessScrolled } from "./elements.js";
 import { VIEWS } from "./stage.js";
 
 const ICONS = {
@@ -11,7 +11,7 @@ const ICONS = {
 };
 
 export const STATES = {
-  busy: "Loading …",
+  busy: "Computing …",
   preview: "Preview",
   full: "Full size",
   error: "Not current",
@@ -53,6 +53,8 @@ export class Toolbar {
     this.gain = this.slider("Gain", "gain", 1, 20, 1);
     this.state = make("span", { class: "rt-state" });
     const group = (label, ...content) => make("span", { class: "rt-group", role: "group", "aria-label": label }, content);
+    const name = make("span", { class: "rt-group-name", text: "Window" });
+    this.window = group("Window, for both films alike", name, this.level.row, this.width.row);
     const t = this.tools;
     bar.replaceChildren(
       group("View", ...this.views),
@@ -60,7 +62,7 @@ export class Toolbar {
       group("Tools", t.loupe, t.mark),
       group("Compare", this.original, t.keep, this.other),
       group("History", t.undo, t.redo),
-      group("Window, for both films alike", make("span", { class: "rt-group-name", text: "Window" }), this.level.row, this.width.row),
+      this.window,
       this.gain.row,
       group("Keys", t.help),
       this.state,
@@ -71,6 +73,7 @@ export class Toolbar {
 
   slider(label, name, min, max, step) {
     const input = make("input", { type: "range", min, max, step, "data-display": name, "aria-label": label, oninput: () => this.act.display(name, Number(input.value)) });
+    unlessScrolled(input, () => Number(input.value), (value) => this.act.display(name, value));
     const value = make("output");
     const title = "For the eye alone: neither the result nor a metric changes. Double click: back to the usual";
     return { row: make("label", { class: "rt-mini", title, ondblclick: () => this.act.display(name, null) }, [label, input, value]), input, value };
@@ -88,7 +91,9 @@ export class Toolbar {
       if (Number(slider.input.value) !== value) slider.input.value = value;
       say(slider.value, String(Math.round(value)));
     }
+    // The window does not act on the difference: so the gain takes its place, and the bar keeps its height.
     this.gain.row.hidden = view !== "difference";
+    this.window.hidden = view === "difference";
     say(this.state, words || STATES[state]);
     set(this.state, "data-kind", state);
   }

@@ -55,8 +55,18 @@ export class Tuner {
     this.whole = null;
   }
 
-  /** Something else is wanted: show it as soon as may be, and whole once the hand rests. */
-  change({ held = false } = {}) {
+  /**
+   * Something else is wanted: show it as soon as may be, and whole once the hand rests.
+   *
+   * @param {object} [how]
+   * @param {boolean} [how.held] - by a hand that still holds a slider
+   * @param {boolean} [how.display] - for the eye alone: result and numbers stay
+   */
+  change({ held = false, display = false } = {}) {
+    if (!display && this.state !== "preview") {
+      this.state = "busy";
+      this.heard.state("busy", "");
+    }
     this.sequence += 1;
     this.whole?.abort();
     this.whole = null;

@@ -1,0 +1,44 @@
+// What outlasts the viewer: a change of page by the visitor's key, and a reload of the tab by the browser's own store.
+
+import { History } from "./history.js";
+
+const STORE = "radtune";
+const WINDOW = [127.5, 255];
+export const USUAL = { window: WINDOW, gain: 4, view: "swipe", place: null };
+const kept = new Map();
+
+/**
+ * Return what this visitor's viewer remembers.
+ *
+ * @param {string} visitor
+ * @returns {object} history, window, gain, view and place; after a reload also `back`: the settings, source and
+ *   pristine that were there before it
+ */
+export function recall(visitor) {
+  const memory = kept.get(visitor) || stored(visitor) || { ...USUAL, history: new History() };
+  kept.clear();
+  kept.set(visitor, memory);
+  return memory;
+}
+
+/** Keep the memory for a reload of this tab, with what the server will not know any more. */
+export function store(memory, { visitor, film, pristine }, settings) {
+  const { history, window: shown, gain, view, place } = memory;
+  const back = { settings, source: film.source, pristine };
+  try {
+    sessionStorage.setItem(STORE, JSON.stringify({ visitor, address: location.search, history, window: shown, gain, view, place, back }));
+  } catch {
+    sessionStorage.removeItem(STORE); // full: a reload begins anew
+  }
+}
+
+function stored(visitor) {
+  const text = sessionStorage.getItem(STORE);
+  sessionStorage.removeItem(STORE);
+  const [navigation] = performance.getEntriesByType("navigation");
+  // A tab that was duplicated, or a link that was opened, begins anew.
+  if (!text || !["reload", "back_forward"].includes(navigation?.type)) return null;
+  const { visitor: other, address, ...memory } = JSON.parse(text);
+  if (other === visitor || address !== location.search) return null;
+  return { ...memory, history: Object.assign(new History(), memory.history) };
+}

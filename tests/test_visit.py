@@ -1,0 +1,271 @@
+"""A visit that goes wrong in a real browser: haste, a slow or broken line, a reload, a server that is started anew.
+
+Whatever happens, a download holds what is on the screen, and the screen never says more than it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import SAMPLES, Server, Visit, download, png
+from playwright.sync_api import BrowserContext, Page, expect
+
+from xray_core import presets
+from xray_core.decode import decode
+from xray_core.files import read
+from xray_core.image import Image
+from xray_core.params import Value
+from xray_core.pipeline import Settings, check, defaults, digest, run
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+Visits = Callable[..., Visit]
+CLIP = "clahe.clip_limit"
+SHARPNESS = "sharpen.sharpness"
+# What the page says to Streamlit takes as long as window.late says, or never arrives.
+LATE = """
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) {
+    if (window.late === undefined) return send.call(this, data);
+    if (window.late !== null) setTimeout(() => send.call(this, data), window.late);
+  };
+"""
+# Answers of the server take as long as window.slow says.
+SLOW = """
+  const real = window.fetch;
+  window.slow = 0;
+  window.fetch = async (...asked) => {
+    await new Promise(done => setTimeout(done, String(asked[0]).includes("/live/") ? window.slow : 0));
+    return real(...asked);
+  };
+"""
+
+
+def film(name: str) -> Image:
+    return read(SAMPLES / name).pixels
+
+
+def notice(page: Page) -> str:
+    return page.locator(".rt-notice").inner_text()
+
+
+def assert_downloads(one: Visit, pixels: Image) -> Settings:
+    """Assert that both downloads, pressed at once, hold what is on the screen; returns its settings."""
+    _, text = download(one.page, "Download preset")
+    _, data = download(one.page, "Download the film after")
+    settings = one.settings()
+    assert presets.loads(text).settings == check(settings)
+    assert np.array_equal(decode(data, "").pixels, run(pixels, settings))
+    return settings
+
+
+# --- haste --------------------------------------------------------------------------------------------------------
+
+
+def test_no_download_is_lost_or_old_whatever_was_done_right_before(visit: Visits) -> None:
+    one = visit()
+    page = one.tune("noisy.png")
+    rng = np.random.default_rng(3)
+    name = "noisy.png"
+
+    def choose(box: str, caption: str) -> None:
+        page.get_by_role("combobox", name=box).click()
+        page.get_by_role("option", name=caption, exact=True).click()
+
+    def act(what: str) -> None:
+        nonlocal name
+        one.drag(one.control(CLIP), float(rng.random()), steps=3)
+        if what == "undo":
+            one.canvas.focus()
+            page.keyboard.press("z")
+        elif what == "reset":
+            page.get_by_role("button", name="Reset all").click()
+        elif what == "preset":
+            choose("Preset", "published")
+        elif what == "film":
+            name, caption = ("dark.png", "Dark") if name == "noisy.png" else ("noisy.png", "Noisy")
+            choose("Film", caption)
+        elif what == "keys":
+            one.control(SHARPNESS).focus()
+            page.keyboard.press("ArrowRight")
+
+    for what in ["undo", "reset", "preset", "film", "keys"] * 3:
+        act(what)
+        button = "Download preset" if rng.random() < 0.5 else "Download the film after"
+        _, data = download(page, button)
+        one.settled()
+        if button == "Download preset":
+            assert presets.loads(data).settings == check(one.settings()), what
+        else:
+            assert np.array_equal(decode(data, "").pixels, run(film(name), one.settings())), what
+
+
+def test_a_download_pressed_while_b_is_held_is_of_what_it_shows_then(visit: Visits) -> None:
+    one = visit()
+    page = one.tune("noisy.png", {CLIP: 4.0})
+    one.press("k")
+    one.drag(one.control(CLIP), 0.1)
+    one.settled()
+    page.keyboard.down("b")
+    page.locator(".rt-label", has_text="settings B").wait_for()
+    _, text = download(page, "Download preset")
+    assert presets.loads(text).settings == check(one.settings())
+    expect(page.locator(".rt-label", has_text="settings B")).to_have_count(0)
+    page.keyboard.up("b")
+    one.shows(film("noisy.png"))
+
+
+# --- a slow or broken line ----------------------------------------------------------------------------------------
+
+
+def test_what_is_not_computed_yet_is_not_shown_as_current(visit: Visits) -> None:
+    one = visit()
+    one.page.add_init_script(SLOW)
+    page = one.tune("noisy.png")
+    page.evaluate("window.slow = 3000")
+    one.control(CLIP).focus()
+    page.keyboard.press("End")
+    assert (one.says("state"), one.says("pixels")) == ("busy", "")
+    expect(page.locator(".rt-state")).to_have_text("Computing …")
+    expect(page.locator(".rt-metrics caption")).to_have_text("Computing …")
+    expect(page.locator(".rt-metrics tbody")).to_have_class("rt-provisional")
+    page.evaluate("window.slow = 0")
+    one.shows(film("noisy.png"), {CLIP: 8})
+    expect(page.locator(".rt-metrics caption")).to_have_text("Measured at full size")
+
+
+def test_a_download_waits_for_a_slow_line_and_says_so(visit: Visits) -> None:
+    one = visit()
+    one.page.add_init_script(LATE)
+    page = one.tune("noisy.png")
+    page.evaluate("window.late = 4000")
+    one.drag(one.control(CLIP), 0.6)
+    page.get_by_role("button", name="Download preset").scroll_into_view_if_needed()
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download preset").click()
+        expect(page.locator(".rt-notice")).to_contain_text("Waiting for the server")
+    page.evaluate("window.late = undefined")
+    assert presets.loads(Path(started.value.path()).read_bytes()).settings == check(one.settings())
+    expect(page.locator(".rt-notice")).to_be_empty()
+
+
+def test_what_got_lost_on_the_way_is_said_again(visit: Visits) -> None:
+    one = visit()
+    one.page.add_init_script(LATE)
+    page = one.tune("noisy.png")
+    page.evaluate("window.late = null")
+    page.get_by_role("button", name="Reset all").scroll_into_view_if_needed()
+    one.drag(one.control(CLIP), 0.6)
+    one.until(lambda: one.says("state") == "full")
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download preset").click()
+        page.wait_for_timeout(500)
+        page.evaluate("window.late = undefined")
+    settings = one.settings()
+    assert float(settings[CLIP]) > 4
+    assert presets.loads(Path(started.value.path()).read_bytes()).settings == check(settings)
+
+
+# --- a reload -----------------------------------------------------------------------------------------------------
+
+
+def test_a_reload_brings_film_settings_view_and_history_back(visit: Visits) -> None:
+    one = visit()
+    page = one.page
+    page.goto(f"{one.server}/Tune")
+    one.settled()
+    one.choose("Noisy")
+    one.drag(one.control(CLIP), 0.6)
+    one.settled()
+    one.drag(one.control(SHARPNESS), 0.8)
+    one.press("2", "t")
+    one.settled()
+    before, place = one.settings(), one.place
+    page.reload()
+    one.wait("(root, wanted) => root.dataset.settings === wanted", digest(before))
+    one.shows(film("noisy.png"), before)
+    expect(page.get_by_role("combobox", name="Film")).to_have_value("Noisy")
+    assert "your settings and their history are back" in notice(page)
+    assert one.place == pytest.approx(place)
+    assert page.locator("[data-view=side]").get_attribute("aria-pressed") == "true"
+    assert_downloads(one, film("noisy.png"))
+    one.press("z")
+    assert one.settings()[SHARPNESS] == defaults()[SHARPNESS]
+    page.locator(".rt-notice").click()
+    expect(page.locator(".rt-notice")).to_be_empty()
+
+
+def test_a_reload_says_that_uploads_and_the_presets_name_are_gone(visit: Visits) -> None:
+    one = visit()
+    one.upload(("mine.png", png(seed=8)))
+    page = one.open_upload()
+    page.get_by_role("combobox", name="Preset").click()
+    page.get_by_role("option", name="published", exact=True).click()
+    one.wait("(root, wanted) => root.dataset.settings === wanted", digest(presets.builtin("published").settings))
+    one.settled()
+    page.reload()
+    one.settled()
+    expect(page.locator(".rt-notice")).to_contain_text("upload yours again")
+    assert "Choose your preset again" in notice(page)
+    assert check(one.settings()) == presets.builtin("published").settings
+    assert_downloads(one, film("chest.png"))
+
+
+def test_a_link_that_is_opened_shows_its_own_settings_and_not_those_of_before(visit: Visits) -> None:
+    one = visit()
+    one.tune("noisy.png", {CLIP: 3.0})
+    one.drag(one.control(CLIP), 0.9)
+    one.settled()
+    one.tune("dark.png", {CLIP: 2.0})
+    one.shows(film("dark.png"), {CLIP: 2.0})
+    assert notice(one.page) == ""
+    one.drag(one.control(CLIP), 0.7)
+    one.settled()
+    moved = one.settings()
+    one.page.reload()
+    one.wait("(root, wanted) => root.dataset.settings === wanted", digest(moved))
+    one.shows(film("dark.png"), moved)
+
+
+# --- a server that is started anew --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "log.txt")
+    try:
+        server.start()
+        yield server
+        server.assert_unharmed()
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("moves", [False, True], ids=["quiet", "moved meanwhile"])
+def test_after_a_restart_of_the_server_screen_and_downloads_agree(
+    moves: bool, own_server: Server, contexts: Callable[..., BrowserContext]
+) -> None:
+    one = Visit(contexts(0).new_page(), own_server.address).watch()
+    try:
+        page = one.tune("chest.png")
+        one.choose("Noisy")
+        one.drag(one.control(CLIP), 0.5)
+        one.settled()
+        own_server.stop()
+        if moves:
+            one.drag(one.control(CLIP), 0.8)
+            expect(page.locator(".rt-state")).to_contain_text("does not answer")
+        wanted = one.settings()
+        own_server.start()
+        expect(page.locator(".rt-notice")).to_contain_text("your settings are kept", timeout=60_000)
+        one.shows(film("noisy.png"), wanted)
+        expect(page.get_by_role("combobox", name="Film")).to_have_value("Noisy")
+        assert assert_downloads(one, film("noisy.png")) == wanted
+        one.drag(one.control(CLIP), 0.2)
+        one.shows(film("noisy.png"))
+        assert_downloads(one, film("noisy.png"))
+    finally:
+        one.page.close()
