@@ -51,6 +51,7 @@ def uploads(visitor: Session) -> None:
         else:
             shown[file.file_id] = sources.free_name(file.name, visitor.uploads)
             visitor.uploads = visitor.uploads | {shown[file.file_id]: file.getvalue()}
+            st.session_state["uploaded film"] = shown[file.file_id]
     st.session_state["uploads shown"] = shown
     if visitor.uploads:
         chosen = st.selectbox("Film", list(visitor.uploads), key="uploaded film")
@@ -108,7 +109,6 @@ with frame.page("home.py"):
     for tab, draw in zip(tabs, (samples, uploads, folder), strict=True):
         with tab, frame.guarded():
             draw(visitor)
-    st.subheader("The pages")
-    for path, (label, _, purpose) in frame.PAGES.items():
+    for path, (label, symbol, purpose) in frame.PAGES.items():
         if path != "home.py":
-            st.markdown(f"- **{label}**: {purpose}")
+            st.page_link(path, label=f"**{label}**: {purpose}", icon=symbol)

@@ -360,7 +360,7 @@ def test_both_colour_schemes_are_readable(scheme: str, visit: Callable[..., Visi
         "Off target",
         "rt-bad",
         "rt-fine",
-        "good 1.5 to 2",
+        "outside 1.5 to 2",
         "Full size",
         "Before",
         "Undo",

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from expectations import expected
-from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.runtime import caching
 from streamlit.testing.v1 import AppTest
 
@@ -210,7 +209,7 @@ def test_a_page_opens_and_says_that_it_is_not_for_diagnosis(path: str) -> None:
 
 
 def test_home_says_what_each_page_does() -> None:
-    words = " ".join(markdown.value for markdown in home().markdown)
+    words = " ".join(link.proto.label for link in home().get("page_link"))
     for path, (label, _, purpose) in frame.PAGES.items():
         if path == "home.py":
             continue
@@ -1085,6 +1084,7 @@ def test_bad_ones_among_many_are_named_and_the_good_ones_open() -> None:
         said.append(f"{name}: {refusal.value}")
     assert errors(page) == said
     assert page.selectbox(key="uploaded film").options == list(good)
+    assert page.selectbox(key="uploaded film").value == list(good)[-1]
     page.selectbox(key="uploaded film").set_value("two.png").run()
     page = well(open_upload(page))
     assert table(page) == expected(decode(good["two.png"], "").pixels, {})

@@ -324,6 +324,58 @@ def test_the_difference_is_mid_grey_where_no_step_runs_and_gain_widens_it(visit:
     assert spans[0] < spans[1] <= spans[2]
 
 
+@pytest.mark.parametrize("width", [1440, 1280])
+def test_the_picture_stays_where_it_is_in_every_view(width: int, visit: Visits) -> None:
+    one = visit(viewport={"width": width, "height": 800})
+    one.tune("noisy.png")
+    places = []
+    for view in ("single", "side", "swipe", "flicker", "difference"):
+        one.view(view)
+        places.append(one.box(one.canvas))
+    assert places == places[:1] * 5
+
+
+def test_side_by_side_both_films_have_a_loupe_at_the_same_place(visit: Visits) -> None:
+    one = visit()
+    page = one.tune("noisy.png")
+    one.press("2")
+    width, height = one.size()
+    plain = one.painted()
+    one.press("l")
+    one.until(lambda: not np.array_equal(one.painted(), plain))
+    changed = one.painted() != plain
+    halves = changed[:, : width // 2], changed[:, width - width // 2 :]
+    for half in halves:
+        rows, columns = np.nonzero(half)
+        assert (rows.min() + rows.max()) / 2 == pytest.approx(height / 2, abs=3)
+        assert (columns.min() + columns.max()) / 2 == pytest.approx(width / 4, abs=4)
+    assert page.locator("[data-tool=loupe]").get_attribute("aria-pressed") == "true"
+
+
+def test_a_film_of_quite_another_size_is_shown_whole_and_the_place_comes_back_after_it(visit: Visits) -> None:
+    one = visit()
+    one.upload(("tiny.png", png(3, 5)), ("like.png", png(640, 640, seed=5)))
+    one.open_upload()
+    one.choose("Noisy")
+    one.press("t", "+", "+", "ArrowRight")
+    place = one.place
+    one.choose("tiny.png")
+    assert one.place[1:] == (2.5, 1.5)
+    for name in ("like.png", "Noisy"):
+        one.choose(name)
+        assert one.place == pytest.approx(place)
+
+
+def test_a_short_window_leaves_room_for_the_controls(visit: Visits) -> None:
+    one = visit(viewport={"width": 720, "height": 450})
+    page = one.tune("chest.png")
+    one.control(CLIP).focus()
+    page.wait_for_timeout(200)
+    assert one.box(page.locator(".rt-bar"))["y"] < 0
+    box = one.box(one.control(CLIP))
+    assert 60 < box["y"] < 430
+
+
 def test_the_loupe_shows_the_pixels_twice_as_large(visit: Visits) -> None:
     one = visit()
     page = one.tune("noisy.png")
@@ -559,6 +611,42 @@ def test_letters_typed_in_a_field_are_letters(visit: Visits) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)  # nor one of Streamlit's, whose keys are R and C
 
 
+def test_a_finger_that_scrolls_over_a_slider_moves_the_page_alone(visit: Visits) -> None:
+    one = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = one.tune("chest.png")
+    session = page.context.new_cdp_session(page)
+    slider = one.control(CLIP)
+    slider.evaluate("one => one.scrollIntoView({ block: 'nearest' })")
+    x, y = one.grip(slider, 0.8)
+    touch(session, "touchStart", (x, y))
+    for step in range(1, 14):
+        touch(session, "touchMove", (x, y - 10 * step))
+    touch(session, "touchEnd")
+    one.until(lambda: one.box(slider)["y"] < y - 50)
+    one.shows(film("chest.png"), {})
+    slider.evaluate("one => one.scrollIntoView({ block: 'nearest' })")
+    x, y = one.grip(slider, 0.8)
+    touch(session, "touchStart", (x - 100, y))
+    for step in range(1, 11):
+        touch(session, "touchMove", (x - 100 + 10 * step, y))
+    touch(session, "touchEnd")
+    assert float(one.settings()[CLIP]) > 5
+    one.shows(film("chest.png"))
+
+
+def test_keys_go_to_the_film_once_another_one_or_a_preset_is_chosen(visit: Visits) -> None:
+    one = visit()
+    page = one.tune("chest.png")
+    one.choose("Noisy")
+    page.keyboard.press("2")
+    expect(page.locator("[data-view=side]")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("combobox", name="Preset").click()
+    page.get_by_role("option", name="published", exact=True).click()
+    one.wait("(root, wanted) => root.dataset.settings === wanted", digest(presets.builtin("published").settings))
+    page.keyboard.press("1")
+    expect(page.locator("[data-view=single]")).to_have_attribute("aria-pressed", "true")
+
+
 def test_keys_step_a_slider_and_a_double_click_on_its_name_resets_it(visit: Visits) -> None:
     one = visit()
     page = one.tune()
@@ -590,6 +678,19 @@ def test_reset_all_goes_back_to_the_defaults_wherever_they_are_known(visit: Visi
     assert "clahe" not in one.kept()[1]
     one.press("z")
     assert one.settings()["gamma.gamma"] == 0.5
+
+
+def test_undo_from_the_middle_of_a_drag_goes_back_to_where_it_began(visit: Visits) -> None:
+    one = visit()
+    one.tune("noisy.png")
+    one.drag(one.control(CLIP), 0.5)
+    one.settled()
+    began = one.settings()
+    one.take(one.control(CLIP))
+    one.page.mouse.move(*one.grip(one.control(CLIP), 0.9), steps=5)
+    one.page.keyboard.press("z")
+    assert one.settings() == began
+    one.page.mouse.up()
 
 
 # --- back, forth, and a second setting ----------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from xray_core import presets
 from xray_core.decode import decode
 from xray_core.files import read
 from xray_core.image import Image
-from xray_core.params import Value
 from xray_core.pipeline import Settings, check, defaults, digest, run
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]

@@ -103,7 +103,9 @@ def save(visitor: Session) -> None:
     )
     # In a popover, since the browser loads 1.5 MB for the first code block that it meets.
     with st.popover("Apply it to a folder, or share a link"):
-        st.caption("Apply it to a folder, exactly as seen:")
+        st.caption(
+            "Apply it to a folder, exactly as seen: in a terminal, in RadTune's folder, with the preset beside it."
+        )
         st.code(f"python -m xray_core batch FOLDER RESULTS --preset {safe}", language="bash", wrap_lines=True)
         whole = "Or share a link to this film with these settings:"
         st.caption(whole if visitor.sample else "Or share a link to these settings:")

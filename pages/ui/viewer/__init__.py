@@ -1,8 +1,8 @@
 """The live viewer: one component that owns the controls and the pictures; what the browser runs stands beside this.
 
-While a hand moves, the component asks `pages.ui.live` directly; Streamlit hears of settings when they rest. Each message
-of the component carries a number, which comes back with the data: it knows what Streamlit has heard, and says again what
-got lost on the way or what a server that was started anew can't know.
+While a hand moves, the component asks `pages.ui.live` directly; Streamlit hears of settings when they rest. Each
+message of the component carries a number, which comes back with the data: so it knows what Streamlit has heard, and
+says again what got lost on the way, or what a server that was started anew can't know.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ export class Controls {
       make("div", { class: "rt-steps" }, steps.map((step) => this.step(step))),
       this.help,
     );
-    const tell = (event) => say(this.help, event.target.closest("[data-help]")?.dataset.help || "");
+    const tell = (event) => say(this.help, event.target.closest("[data-help]")?.dataset.help || "Point at a setting to read what it does.");
+    tell({ target: this.panel });
     this.panel.onfocusin = tell;
     this.panel.onpointerover = tell;
   }

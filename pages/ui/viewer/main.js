@@ -51,7 +51,8 @@ class Viewer {
     past.append(make("details", { open: true }, [make("summary", { text: "History" }), this.list]));
     const style = make("link", { rel: "stylesheet", href: new URL("viewer.css", new URL(script, location.href)).href });
     this.notice = make("p", { class: "rt-notice", role: "status", title: "Click to hide", onclick: () => say(this.notice, "") });
-    const view = make("div", { class: "rt-view" }, [this.notice, bar, picture, status]);
+    const state = part("state", "span");
+    const view = make("div", { class: "rt-view" }, [this.notice, bar, picture, make("div", { class: "rt-foot" }, [status, state])]);
     root.replaceChildren(style, make("div", { class: "rt-grid" }, [view, panel, numbers, past]));
     set(root, "data-state", "busy");
 
@@ -72,7 +73,7 @@ class Viewer {
     });
     this.numbers = new Numbers(numbers);
     this.stage.show(memory.view);
-    this.toolbar = new Toolbar(bar, tools(this));
+    this.toolbar = new Toolbar(bar, state, tools(this));
     follow(this.stage, {
       over: (point) => this.inspector.over(point),
       marking: () => this.inspector.marking,
@@ -138,20 +139,27 @@ class Viewer {
       this.peek = null;
       this.history.rest(this.settings);
     }
-    if (data.token !== before.token) {
-      this.tuner.connect({ live: data.live, header: data.header, token: data.token });
-      if (data.film.id !== before.film?.id) this.inspector.unmark();
-      this.tuner.change();
-    } else if (replaced || JSON.stringify(data.metrics) !== JSON.stringify(before.metrics)) {
-      this.tuner.change();
-    }
-    if (before.token && (replaced || data.film.id !== before.film.id)) leaveSelector(this.root);
     this.messages.hear(component);
     if (!this.messages.waiting()) this.said = null;
     if (back) this.bringBack(back, "After the reload your settings and their history are back.");
     // A server that was started anew, or waited too long for this browser, knows nothing of what is on the screen.
     if (anew) this.bringBack({ ...before, source: before.film.source }, "The server had let this visit go; your settings are kept.");
+    if (data.token !== this.token) {
+      // Not for a film that is about to be replaced by the one that was there before.
+      if (!this.messages.wishes.film) this.open(data);
+    } else if (replaced || JSON.stringify(data.metrics) !== JSON.stringify(before.metrics)) {
+      this.tuner.change();
+    }
+    if (before.token && (replaced || data.film.id !== before.film.id)) leaveSelector(this.root);
     this.refresh();
+  }
+
+  open({ live, header, token, film }) {
+    this.token = token;
+    this.tuner.connect({ live, header, token });
+    if (film.id !== this.film) this.inspector.unmark();
+    this.film = film.id;
+    this.tuner.change();
   }
 
   /** Tell a new session what was there before it, and the person what could not come back. */

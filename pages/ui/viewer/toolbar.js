@@ -1,4 +1,4 @@
-// The bar above the pictures: views, zoom, window, tools, undo, and what state the picture is in.
+// The bar above the pictures: views, zoom, window, tools, undo; and what state the picture is in.
 
 import { icon, make, say, set, unlessScrolled } from "./elements.js";
 import { VIEWS } from "./stage.js";
@@ -20,9 +20,10 @@ export const STATES = {
 export class Toolbar {
   /**
    * @param {HTMLElement} bar
+   * @param {HTMLElement} state - where the picture's state is written
    * @param {object} act - what each tool does; see `Viewer.tools`
    */
-  constructor(bar, act) {
+  constructor(bar, state, act) {
     this.act = act;
     const button = (name, label, key, content) =>
       make("button", { type: "button", class: "rt-button", "data-tool": name, title: `${label} (${key})`, "aria-label": label, onclick: () => act[name]() }, [content]);
@@ -51,7 +52,7 @@ export class Toolbar {
     this.level = this.slider("Level", "level", 0, 255, 0.5);
     this.width = this.slider("Width", "width", 1, 255, 1);
     this.gain = this.slider("Gain", "gain", 1, 20, 1);
-    this.state = make("span", { class: "rt-state" });
+    this.state = state;
     const group = (label, ...content) => make("span", { class: "rt-group", role: "group", "aria-label": label }, content);
     const name = make("span", { class: "rt-group-name", text: "Window" });
     this.window = group("Window, for both films alike", name, this.level.row, this.width.row);
@@ -59,13 +60,11 @@ export class Toolbar {
     bar.replaceChildren(
       group("View", ...this.views),
       group("Zoom", t.out, this.zoom, t.in, t.fit, t.exact),
-      group("Tools", t.loupe, t.mark),
+      group("Tools", t.loupe, t.mark, t.help),
       group("Compare", this.original, t.keep, this.other),
       group("History", t.undo, t.redo),
       this.window,
       this.gain.row,
-      group("Keys", t.help),
-      this.state,
     );
     bar.setAttribute("role", "toolbar");
     bar.setAttribute("aria-label", "Picture");
