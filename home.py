@@ -36,6 +36,7 @@ def uploads(visitor: Session) -> None:
     )
     # What the uploader holds now: it is empty again after a change of page, while the films are kept.
     shown: dict[str, str] = {}
+    new: list[str] = []
     known: dict[str, str] = st.session_state.setdefault("upload refusals", {})
     before: dict[str, str] = st.session_state.get("uploads shown", {})
     for file in files:
@@ -51,8 +52,10 @@ def uploads(visitor: Session) -> None:
         else:
             shown[file.file_id] = sources.free_name(file.name, visitor.uploads)
             visitor.uploads = visitor.uploads | {shown[file.file_id]: file.getvalue()}
-            st.session_state["uploaded film"] = shown[file.file_id]
+            new.append(shown[file.file_id])
     st.session_state["uploads shown"] = shown
+    if new:
+        st.session_state["uploaded film"] = new[0]
     if visitor.uploads:
         chosen = st.selectbox("Film", list(visitor.uploads), key="uploaded film")
         with st.container(horizontal=True):

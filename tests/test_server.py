@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -154,3 +155,14 @@ def test_the_configuration_keeps_the_server_to_this_machine_and_to_itself() -> N
     }
     assert {name: st.get_option(name) for name in options} == options
     assert st.get_option("server.maxUploadSize") <= 300
+
+
+def test_small_answers_are_not_held_back() -> None:
+    with socket.socket() as listening, socket.socket() as asking:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        app.answer_at_once()
+        asking.connect(listening.getsockname())
+        answering, _ = listening.accept()
+        with answering:
+            assert answering.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
