@@ -82,7 +82,7 @@ def _allowed(scope: Scope) -> bool:
 
 
 def answer_at_once() -> None:
-    """Turn off Nagle's algorithm (RFC 896), which holds a small answer back until the browser has acknowledged its head.
+    """Turn off Nagle's algorithm (RFC 896), which holds a small answer back until the browser has its head.
 
     That takes 40 ms. asyncio does this only for sockets that name their protocol, and Streamlit's does not; connections
     take it over from the socket that they come in by.

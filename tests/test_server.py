@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import streamlit as st
 
+import app
 from pages.ui import live
 
 if TYPE_CHECKING:
