@@ -86,23 +86,22 @@ class Viewer {
       content: () => this.content(),
       notice: (words) => say(this.notice, words),
     });
+    this.listening = new AbortController();
+    const { signal } = this.listening;
     // What is pressed outside must find what is on the screen.
-    this.flush = (event) => {
+    const flush = (event) => {
       if (root.contains(event.target)) return;
       if (this.peek) this.other(false);
       this.commit();
     };
-    document.addEventListener("pointerdown", this.flush, true);
-    document.addEventListener("focusin", this.flush, true);
-    this.leave = () => store(memory, this.data, this.settings);
-    window.addEventListener("pagehide", this.leave);
-    panel.addEventListener("pointerdown", () => (this.held = true));
-    this.letGo = () => {
+    const letGo = () => {
       if (this.held) this.rest({ now: true });
       this.held = false;
     };
-    window.addEventListener("pointerup", this.letGo);
-    window.addEventListener("pointercancel", this.letGo);
+    for (const event of ["pointerdown", "focusin"]) document.addEventListener(event, flush, { capture: true, signal });
+    for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, letGo, { signal });
+    panel.addEventListener("pointerdown", () => (this.held = true));
+    window.addEventListener("pagehide", () => store(memory, this.data, this.settings), { signal });
   }
 
   close() {
@@ -110,12 +109,8 @@ class Viewer {
     this.tuner.close();
     this.stage.close();
     this.stopListening();
-    document.removeEventListener("pointerdown", this.flush, true);
-    document.removeEventListener("focusin", this.flush, true);
-    window.removeEventListener("pagehide", this.leave);
     this.messages.close();
-    window.removeEventListener("pointerup", this.letGo);
-    window.removeEventListener("pointercancel", this.letGo);
+    this.listening.abort();
   }
 
   /** Take over what the server says: another film, other declarations, settings that were replaced there. */

@@ -1,5 +1,7 @@
 // The pictures: where they are, how large, and how before and after share the canvas.
 
+import { drawDivider, drawLoupe, drawRegion } from "./overlays.js";
+
 const MOST_ZOOM = 32;
 const LOUPE_RADIUS = 90;
 const FLICKER_MS = 600;
@@ -242,11 +244,11 @@ export class Stage {
       context.rect(from, 0, to - from, canvas.height);
       context.clip();
       this.drawLayer(this.layers[pane.side], this.corner(pane), this.zoom());
-      if (this.region) this.drawRegion(this.corner(pane), this.zoom());
+      if (this.region) drawRegion(this, this.corner(pane));
       context.restore();
     }
-    if (this.view === "swipe" && !this.original) this.drawDivider();
-    if (this.loupe) this.drawLoupe();
+    if (this.view === "swipe" && !this.original) drawDivider(this);
+    if (this.loupe) drawLoupe(this);
     this.drawn();
   }
 
@@ -266,31 +268,6 @@ export class Stage {
     }
   }
 
-  drawRegion([x, y], zoom) {
-    const [left, top, width, height] = this.region;
-    const { context } = this;
-    for (const [colour, line] of [["#000", 3], ["#ffd24a", 1.5]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = line * this.density;
-      context.strokeRect(x + left * zoom, y + top * zoom, width * zoom, height * zoom);
-    }
-  }
-
-  drawDivider() {
-    const { context, canvas } = this;
-    const x = Math.round(canvas.width * this.divider);
-    context.fillStyle = "rgba(255,255,255,.85)";
-    context.fillRect(x - this.density / 2, 0, this.density, canvas.height);
-    context.beginPath();
-    context.arc(x, canvas.height / 2, 9 * this.density, 0, 7);
-    context.fill();
-    context.fillStyle = "#000";
-    context.font = `${11 * this.density}px sans-serif`;
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    context.fillText("⇔", x, canvas.height / 2);
-  }
-
   loupeZoom() {
     return Math.max(2 * this.zoom(), 2 * this.density);
   }
@@ -307,38 +284,5 @@ export class Stage {
     const left = Math.max(Math.floor(px) - reach, 0);
     const top = Math.max(Math.floor(py) - reach, 0);
     return [left, top, Math.max(Math.min(2 * reach, this.size[0] - left), 1), Math.max(Math.min(2 * reach, this.size[1] - top), 1)];
-  }
-
-  /** Side by side, both films have the loupe at the same place. */
-  drawLoupe() {
-    const own = this.paneAt(this.loupe.x);
-    const panes = this.view === "side" && !this.original ? this.panes() : [own];
-    for (const pane of panes) this.drawLens(pane, this.loupe.x - own.x + pane.x, this.loupe.y);
-  }
-
-  drawLens(pane, x, y) {
-    const { context } = this;
-    const zoom = this.loupeZoom();
-    const [px, py] = this.pixelAt(x, y);
-    const corner = [x - px * zoom, y - py * zoom];
-    const radius = this.loupeRadius();
-    context.save();
-    context.beginPath();
-    context.rect(pane.x, 0, pane.width, this.canvas.height);
-    context.clip();
-    context.beginPath();
-    context.arc(x, y, radius, 0, 7);
-    context.clip();
-    context.fillStyle = "#000";
-    context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
-    const layer = this.layers[pane.side];
-    const exact = this.loupeLayers[pane.side];
-    this.drawLayer(layer && { base: layer.base, detail: exact || layer.detail }, corner, zoom);
-    context.restore();
-    context.strokeStyle = "rgba(255,255,255,.8)";
-    context.lineWidth = 1.5 * this.density;
-    context.beginPath();
-    context.arc(x, y, radius, 0, 7);
-    context.stroke();
   }
 }
