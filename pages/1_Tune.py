@@ -23,6 +23,7 @@ def choose_film(visitor: Session) -> None:
     )
     if visitor.film is None and not sources.open_again(visitor):
         sources.open_film(visitor, chosen)
+        visitor.unasked = True
 
 
 def _open_chosen() -> None:
@@ -70,5 +71,6 @@ with frame.page("pages/1_Tune.py"):
     with st.sidebar, frame.guarded():
         choose_film(visitor)
         presets_panel.choose(visitor)
+        viewer.waker()
     if visitor.film is not None:
         tune(visitor)

@@ -127,9 +127,14 @@ def well(page: AppTest) -> AppTest:
     return page
 
 
+def viewer_of(page: AppTest) -> Any:
+    (found,) = [one for one in page.get("bidi_component") if one.proto.component_name == "radtune_viewer"]
+    return found
+
+
 def handed(page: AppTest) -> dict[str, Any]:
     """Return what the viewer is given."""
-    (component,) = page.get("bidi_component")
+    component = viewer_of(page)
     data: dict[str, Any] = json.loads(component.proto.json, parse_constant=pytest.fail)
     return data
 
@@ -144,7 +149,7 @@ def unheard(data: dict[str, Any]) -> dict[str, Any]:
 
 def say(page: AppTest, commit: object) -> AppTest:
     """Run the page as when the viewer says something; AppTest knows of no component, so this speaks for it."""
-    (component,) = page.get("bidi_component")
+    component = viewer_of(page)
     said = page._tree.get_widget_states()
     said.widgets.add(id=component.proto.id, json_value=json.dumps({"commit": commit}))
     return page._run(said)
@@ -373,6 +378,7 @@ def test_the_viewer_is_told_of_the_film_what_it_draws_and_no_name(textured: Any)
         "id": sha256[:16],
         "label": "",
         "source": ["upload", ""],
+        "unasked": False,
         "width": 70,
         "height": 60,
         "bits": 16,
@@ -384,6 +390,8 @@ def test_the_viewer_is_told_of_the_film_what_it_draws_and_no_name(textured: Any)
     assert handed(tune_pixels(textured(60, 70)))["film"]["spacing"] is None
     own = handed(tune())["film"]
     assert (own["label"], own["source"]) == (sources.CAPTIONS["chest.png"], ["sample", "chest.png"])
+    assert own["unasked"] is True
+    assert handed(film_choice(tune()).set_value("dark.png").run())["film"]["unasked"] is False
 
 
 def test_the_viewer_is_told_where_to_ask() -> None:

@@ -5,6 +5,7 @@ Whatever happens, a download holds what is on the screen, and the screen never s
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -197,6 +198,49 @@ def test_a_reload_brings_film_settings_view_and_history_back(visit: Visits) -> N
     expect(page.locator(".rt-notice")).to_be_empty()
 
 
+def test_two_reloads_in_a_row_lose_nothing(visit: Visits) -> None:
+    one = visit()
+    page = one.page
+    page.goto(f"{one.server}/Tune")
+    one.settled()
+    one.choose("Noisy")
+    one.drag(one.control(CLIP), 0.6)
+    one.settled()
+    wanted = one.settings()
+    for pause in (0, 60, 150):
+        page.reload()
+        one.canvas.wait_for()
+        page.wait_for_timeout(pause)
+        page.reload()
+        one.wait("(root, wanted) => root.dataset.settings === wanted", digest(wanted))
+        one.shows(film("noisy.png"), wanted)
+        expect(page.get_by_role("combobox", name="Film")).to_have_value("Noisy")
+
+
+def test_a_reload_of_another_page_brings_settings_and_film_back_too(visit: Visits) -> None:
+    one = visit()
+    page = one.page
+    for chosen in ("", "Dark"):
+        page.goto(f"{one.server}/Tune")
+        one.settled()
+        one.choose("Noisy")
+        one.drag(one.control(CLIP), 0.6)
+        one.settled()
+        wanted = one.settings()
+        page.get_by_role("link", name="Home").click()
+        page.get_by_role("button", name="Chest, 8 bit", exact=True).wait_for()
+        page.reload()
+        page.get_by_role("button", name="Chest, 8 bit", exact=True).wait_for()
+        if chosen:
+            page.get_by_role("button", name=chosen, exact=True).click()
+        else:
+            page.get_by_test_id("stSidebar").get_by_role("link", name="Tune").click()
+        one.canvas.wait_for()
+        one.wait("(root, wanted) => root.dataset.settings === wanted", digest(wanted))
+        one.shows(film("dark.png" if chosen else "noisy.png"), wanted)
+        expect(page.get_by_role("combobox", name="Film")).to_have_value(chosen or "Noisy")
+
+
 def test_a_reload_says_that_uploads_and_the_presets_name_are_gone(visit: Visits) -> None:
     one = visit()
     one.upload(("mine.png", png(seed=8)))
@@ -266,5 +310,56 @@ def test_after_a_restart_of_the_server_screen_and_downloads_agree(
         one.drag(one.control(CLIP), 0.2)
         one.shows(film("noisy.png"))
         assert_downloads(one, film("noisy.png"))
+    finally:
+        one.page.close()
+
+
+def test_a_server_that_hangs_and_is_started_anew_twice_is_found_again(
+    own_server: Server, contexts: Callable[..., BrowserContext]
+) -> None:
+    one = Visit(contexts(0).new_page(), own_server.address).watch()
+    try:
+        page = one.tune("chest.png")
+        one.choose("Noisy")
+        for share in (0.8, 0.4):
+            assert own_server.process is not None
+            own_server.process.send_signal(signal.SIGSTOP)
+            one.drag(one.control(CLIP), share)
+            wanted = one.settings()
+            page.wait_for_timeout(500)
+            own_server.process.kill()
+            own_server.process.wait()
+            own_server.start()
+            one.wait(
+                "(root, wanted) => root.dataset.state === 'full' && root.dataset.settings === wanted", digest(wanted)
+            )
+            one.shows(film("noisy.png"), wanted)
+            assert assert_downloads(one, film("noisy.png")) == wanted
+    finally:
+        one.page.close()
+
+
+def test_a_download_pressed_in_a_visit_that_is_over_gives_no_other_film(
+    own_server: Server, contexts: Callable[..., BrowserContext]
+) -> None:
+    one = Visit(contexts(0).new_page(), own_server.address).watch()
+    try:
+        one.upload(("mine.png", png(seed=8)))
+        page = one.open_upload()
+        got: list[object] = []
+        page.on("download", lambda started: got.append(started))
+        assert own_server.process is not None
+        own_server.process.send_signal(signal.SIGSTOP)
+        page.get_by_role("button", name="Download the film after").click()
+        expect(page.locator(".rt-notice")).to_contain_text("Waiting for the server")
+        own_server.process.kill()
+        own_server.process.wait()
+        own_server.start()
+        expect(page.locator(".rt-notice")).to_contain_text("Nothing was downloaded", timeout=60_000)
+        assert "upload yours again" in notice(page)
+        one.settled()
+        page.wait_for_timeout(1000)
+        assert got == []
+        assert_downloads(one, film("chest.png"))
     finally:
         one.page.close()

@@ -40,6 +40,8 @@ class Session:
         The film that is open, and what answers the viewer for it; both or neither.
     source
         Where it was opened from; stays when the film was let go because the browser was gone for a while.
+    unasked
+        Whether it was opened because nobody had chosen one.
     preset
         The preset that was taken over last.
     link
@@ -59,6 +61,7 @@ class Session:
     film: Film | None = None
     engine: Engine | None = None
     source: Source | None = None
+    unasked: bool = False
     link: str | None = None
     preset: Preset | None = None
     heard: tuple[str, int] = ("", 0)
@@ -73,6 +76,7 @@ class Session:
         """Show another film with the same settings."""
         self.close()
         self.film, self.engine, self.source = film, ENGINES.open(film), source
+        self.unasked = False
 
     def close(self) -> None:
         """Let the film go, with all that was computed of it."""

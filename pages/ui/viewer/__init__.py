@@ -28,6 +28,25 @@ export default async (component) => {
 
 _mount = st.components.v2.component("radtune_viewer", js=_LOADER, html="<div class='rt'></div>", isolate_styles=False)
 
+_WAKER = """
+export default (component) => {
+  const wake = () => component.setTriggerValue("wake", Date.now());
+  document.addEventListener("radtune:wake", wake);
+  return () => document.removeEventListener("radtune:wake", wake);
+};
+"""
+
+_waker = st.components.v2.component("radtune_waker", js=_WAKER, html="<span></span>")
+
+
+def waker() -> None:
+    """Draw what has the whole page run at the viewer's wish.
+
+    The viewer stands in a fragment, of which a session that never ran the page knows nothing: on a server that was
+    started anew, what it says would be dropped for ever.
+    """
+    _waker(key="waker", on_wake_change=lambda: None)
+
 
 def draw(visitor: Session) -> None:
     """Draw the viewer for the visitor's film and settings."""
@@ -51,6 +70,7 @@ def draw(visitor: Session) -> None:
                 "id": film.sha256[:16],
                 "label": sources.CAPTIONS.get(visitor.sample, ""),
                 "source": _source(visitor),
+                "unasked": visitor.unasked,
                 "width": width,
                 "height": height,
                 "bits": film.pixels.dtype.itemsize * 8,

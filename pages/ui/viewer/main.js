@@ -6,7 +6,7 @@ import { make, say, set } from "./elements.js";
 import { drawHistory, same } from "./history.js";
 import { Inspector } from "./inspector.js";
 import { keyList, listen } from "./keys.js";
-import { USUAL, recall, store } from "./memory.js";
+import { USUAL, keep, recall } from "./memory.js";
 import { Messages } from "./messages.js";
 import { Numbers } from "./numbers.js";
 import { follow } from "./pointer.js";
@@ -84,7 +84,8 @@ class Viewer {
     this.stopListening = listen(this.actions);
     this.messages = new Messages({
       content: () => this.content(),
-      notice: (words) => say(this.notice, words),
+      notice: (words, instead) => (instead === undefined || this.notice.textContent === instead) && say(this.notice, words),
+      wake: () => document.dispatchEvent(new Event("radtune:wake")),
     });
     this.listening = new AbortController();
     const { signal } = this.listening;
@@ -101,11 +102,13 @@ class Viewer {
     for (const event of ["pointerdown", "focusin"]) document.addEventListener(event, flush, { capture: true, signal });
     for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, letGo, { signal });
     panel.addEventListener("pointerdown", () => (this.held = true));
-    window.addEventListener("pagehide", () => store(memory, this.data, this.settings), { signal });
+    keep(() => this.leaving(true));
   }
 
   close() {
     this.commit();
+    const left = this.leaving(false);
+    keep(() => left);
     this.tuner.close();
     this.stage.close();
     this.stopListening();
@@ -135,7 +138,7 @@ class Viewer {
       this.history.rest(this.settings);
     }
     this.messages.hear(component);
-    if (!this.messages.waiting()) this.said = null;
+    if (!this.messages.waiting()) this.said = this.before = null;
     if (back) this.bringBack(back, "After the reload your settings and their history are back.");
     // A server that was started anew, or waited too long for this browser, knows nothing of what is on the screen.
     if (anew) this.bringBack({ ...before, source: before.film.source }, "The server had let this visit go; your settings are kept.");
@@ -158,13 +161,24 @@ class Viewer {
   }
 
   /** Tell a new session what was there before it, and the person what could not come back. */
-  bringBack({ source, pristine }, words) {
+  bringBack({ source, pristine, here = true }, words) {
     delete this.memory.back;
+    this.before = { source, pristine }; // until the server has heard
     const told = [words];
     if (source[0] === "upload") told.push("Uploaded films are gone: upload yours again.");
     if (!pristine) told.push("Choose your preset again for its name and targets.");
+    if (this.messages.dropped) told.push("Nothing was downloaded: press again.");
     say(this.notice, told.join(" "));
-    this.messages.say(same(source, this.data.film.source) ? {} : { film: source });
+    // After a reload of another page, a film that was chosen since stays.
+    const wanted = (here || this.data.film.unasked) && !same(source, this.data.film.source);
+    this.messages.say(wanted ? { film: source } : {});
+  }
+
+  /** What a reload would need. */
+  leaving(here) {
+    const { visitor, film, pristine } = this.data;
+    const back = { settings: this.settings, source: film.source, pristine, ...this.before, here };
+    return { visitor, memory: this.memory, back };
   }
 
   /** What every message says. */

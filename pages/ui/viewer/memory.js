@@ -6,13 +6,13 @@ const STORE = "radtune";
 const WINDOW = [127.5, 255];
 export const USUAL = { window: WINDOW, gain: 4, view: "swipe", place: null };
 const kept = new Map();
+let noted = null;
 
 /**
  * Return what this visitor's viewer remembers.
  *
  * @param {string} visitor
- * @returns {object} history, window, gain, view and place; after a reload also `back`: the settings, source and
- *   pristine that were there before it
+ * @returns {object} history, window, gain, view and place; after a reload also `back`, see `keep`
  */
 export function recall(visitor) {
   const memory = kept.get(visitor) || stored(visitor) || { ...USUAL, history: new History() };
@@ -21,16 +21,26 @@ export function recall(visitor) {
   return memory;
 }
 
-/** Keep the memory for a reload of this tab, with what the server will not know any more. */
-export function store(memory, { visitor, film, pristine }, settings) {
-  const { history, window: shown, gain, view, place } = memory;
-  const back = { settings, source: film.source, pristine };
+/**
+ * Say what a reload of this tab would need, for the server will not know it any more.
+ *
+ * @param {() => {visitor: string, memory: object, back: {settings: object, source: string[], pristine: boolean,
+ *   here: boolean}}} tell - `here`: the viewer is on the page
+ */
+export function keep(tell) {
+  noted = tell;
+}
+
+// Also on another page, where no viewer is.
+window.addEventListener("pagehide", () => {
+  if (!noted) return;
+  const { visitor, memory, back } = noted();
   try {
-    sessionStorage.setItem(STORE, JSON.stringify({ visitor, address: location.search, history, window: shown, gain, view, place, back }));
+    sessionStorage.setItem(STORE, JSON.stringify({ ...memory, visitor, address: location.search, back }));
   } catch {
     sessionStorage.removeItem(STORE); // full: a reload begins anew
   }
-}
+});
 
 function stored(visitor) {
   const text = sessionStorage.getItem(STORE);

@@ -2,15 +2,19 @@
 // heard, and what got lost is said again.
 
 const AGAIN_MS = 5000;
+const PATIENT = 2; // repetitions, before the whole page is asked for
 const WORDS_MS = 1000;
 const PATIENCE_MS = 30_000;
+const WAITING = "Waiting for the server; the download comes then …";
 const DOWNLOAD = "[data-testid='stDownloadButton'] button";
 
 export class Messages {
   /**
    * @param {object} about
    * @param {() => object} about.content - what every message says: the settings as they stand
-   * @param {(words: string) => void} about.notice - tells the person why a download waits
+   * @param {(words: string, instead?: string) => void} about.notice - tells the person why a download waits; `instead`
+   *   are the words that it replaces, where others would stay
+   * @param {() => void} about.wake - has the whole page run: a session that never did knows of no part of it
    */
   constructor(about) {
     this.about = about;
@@ -18,13 +22,15 @@ export class Messages {
     this.number = 0;
     this.wishes = {};
     this.heldBack = [];
+    this.repeated = 0;
     this.hold = (event) => this.holdBack(event);
     document.addEventListener("click", this.hold, true);
   }
 
   close() {
     document.removeEventListener("click", this.hold, true);
-    for (const timer of [this.again, this.words, this.patience]) clearTimeout(timer);
+    clearInterval(this.again);
+    for (const timer of [this.words, this.patience]) clearTimeout(timer);
   }
 
   /** Say the settings, with what else is wished for; a wish is repeated until it is heard. */
@@ -32,8 +38,19 @@ export class Messages {
     Object.assign(this.wishes, wishes);
     this.number += 1;
     this.component.setStateValue("commit", { ...this.about.content(), ...this.wishes, page: this.page, number: this.number });
-    clearTimeout(this.again);
-    this.again = setTimeout(() => this.waiting() && this.say(), AGAIN_MS);
+    this.again ??= setInterval(() => this.repeat(), AGAIN_MS);
+  }
+
+  repeat() {
+    this.repeated += 1;
+    if (this.repeated > PATIENT) this.about.wake();
+    this.say();
+  }
+
+  stop() {
+    clearInterval(this.again);
+    this.again = null;
+    this.repeated = 0;
   }
 
   /** Whether something that was said has not been heard yet. */
@@ -45,7 +62,11 @@ export class Messages {
   /** Streamlit has answered. */
   hear(component) {
     this.component = component;
+    // Pressed in a visit that is over: what the button offers now may be of another film.
+    this.dropped = this.heldBack.length > 0 && this.heldFor !== component.data.visitor;
+    if (this.dropped) this.release();
     if (this.waiting()) return;
+    this.stop();
     this.wishes = {};
     this.pass();
   }
@@ -61,30 +82,30 @@ export class Messages {
     if (!target || this.passing) return;
     event.preventDefault();
     event.stopImmediatePropagation();
+    if (!this.heldBack.length) this.heldFor = this.component.data.visitor;
     if (!this.heldBack.includes(target)) this.heldBack.push(target);
     this.say();
     clearTimeout(this.words);
     clearTimeout(this.patience);
-    this.words = setTimeout(() => {
-      this.told = true;
-      this.about.notice("Waiting for the server; the download comes then …");
-    }, WORDS_MS);
+    this.words = setTimeout(() => this.about.notice(WAITING), WORDS_MS);
     this.patience = setTimeout(() => {
       this.heldBack = [];
-      this.about.notice("The server has not answered, so nothing was downloaded. Press again once it does.");
+      this.about.notice("The server has not answered, so nothing was downloaded. Press again once it does.", WAITING);
     }, PATIENCE_MS);
   }
 
-  pass() {
-    if (!this.heldBack.length) return;
+  release() {
     clearTimeout(this.words);
     clearTimeout(this.patience);
-    if (this.told) this.about.notice("");
-    this.told = false;
+    this.about.notice("", WAITING);
+    return this.heldBack.splice(0);
+  }
+
+  pass() {
     this.passing = true;
-    for (const held of this.heldBack.splice(0)) {
+    for (const pressed of this.release()) {
       const buttons = [...document.querySelectorAll(DOWNLOAD)];
-      const target = held.isConnected ? held : buttons.find((button) => button.textContent === held.textContent);
+      const target = pressed.isConnected ? pressed : buttons.find((button) => button.textContent === pressed.textContent);
       target?.click();
     }
     this.passing = false;
