@@ -60,6 +60,7 @@ def _download(visitor: Session) -> None:
         mime="image/png",
         icon=":material/download:",
         on_click="ignore",
+        disabled=not visitor.confirmed,
     )
 
 

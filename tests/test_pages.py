@@ -160,6 +160,11 @@ def send(page: AppTest, **said: object) -> AppTest:
     return say(page, {"page": "p", "number": next(_SEQUENCE), "visitor": handed(page)["visitor"]} | said)
 
 
+def reset(page: AppTest) -> AppTest:
+    """Press Reset all: the viewer shows the defaults already."""
+    return send(page, revision=handed(page)["revision"], settings=defaults(), reset=True)
+
+
 def move(page: AppTest, settings: dict[str, Value]) -> AppTest:
     """Let settings come to rest in the viewer, which writes numbers as a browser does: 2, not 2.0."""
     data = handed(page)
@@ -464,12 +469,12 @@ def test_all_is_reset_with_the_targets_and_the_preset() -> None:
     page = upload_preset(tune(), preset_bytes(targets={"entropy": [1.0, 2.0]}))
     assert handed(page)["pristine"] is False
     revision = handed(page)["revision"]
-    well(send(page, reset=True))
+    well(reset(page))
     data = handed(page)
     assert visitor(page).settings == data["settings"] == defaults()
+    assert data["revision"] == revision  # the viewer shows them already
     assert data["metrics"] == declared.metrics(DEFAULT_TARGETS)
     assert data["pristine"] is True
-    assert data["revision"] > revision
     assert table(page) == expected(read(sources.SAMPLES / "chest.png").pixels, {})
     assert {row["metric"] for row in facts(page)["rows"] if row["judged"]} == set(DEFAULT_TARGETS)
 
@@ -480,6 +485,21 @@ def test_another_film_keeps_the_settings() -> None:
         well(film_choice(page).set_value(name).run())
         assert visitor(page).settings == handed(page)["settings"] == defaults() | MOVED
         assert table(page) == expected(read(sources.SAMPLES / name).pixels, MOVED)
+
+
+def test_nothing_can_be_downloaded_before_the_viewer_has_said_what_it_shows() -> None:
+    page = tune()
+    assert [button.proto.disabled for button in page.get("download_button")] == [True, True]
+    well(move(page, {}))
+    assert [button.proto.disabled for button in page.get("download_button")] == [False, False]
+
+
+def test_a_reset_that_was_said_with_a_later_move_keeps_the_move() -> None:
+    page = well(upload_preset(tune(), preset_bytes()))
+    moved = defaults() | {"clahe.clip_limit": 4.5}
+    well(send(page, revision=handed(page)["revision"], settings=moved, reset=True))
+    assert visitor(page).settings == moved
+    assert visitor(page).preset is None
 
 
 def test_what_is_downloaded_is_the_result_of_the_core() -> None:
@@ -499,13 +519,14 @@ def test_the_revision_rises_with_what_is_replaced_and_not_with_what_is_taken() -
     changes: list[Callable[[], None]] = [
         lambda: one.replace(settings),
         lambda: one.use(presets.builtin("published")),
-        one.reset,
     ]
     for revision, change in enumerate(changes, 1):
         change()
         assert one.revision == revision
         one.take(settings)
         assert (one.revision, one.settings) == (revision, settings)
+        one.reset()
+        assert (one.revision, one.settings, one.preset) == (revision, defaults(), None)
 
 
 def test_the_viewer_keeps_its_settings_unless_they_are_replaced() -> None:
@@ -518,8 +539,8 @@ def test_the_viewer_keeps_its_settings_unless_they_are_replaced() -> None:
     assert handed(page)["revision"] == seen[0]
     page.selectbox(key="builtin").set_value("published").run()
     seen.append(handed(page)["revision"])
-    send(page, reset=True)
-    seen.append(handed(page)["revision"])
+    reset(page)
+    assert handed(page)["revision"] == seen[-1]
     page.query_params = linked(MOVED)
     page.run()
     seen.append(handed(page)["revision"])
@@ -927,7 +948,7 @@ def test_a_preset_that_was_changed_no_longer_goes_by_its_name_alone() -> None:
     assert visitor(page).name == "published"
     well(move(page, {"clahe.clip_limit": 2.0}))
     assert visitor(page).name == "published changed"
-    well(send(page, reset=True))
+    well(reset(page))
     assert (visitor(page).name, visitor(page).note, visitor(page).settings) == ("", "", defaults())
 
 

@@ -647,6 +647,18 @@ def test_keys_go_to_the_film_once_another_one_or_a_preset_is_chosen(visit: Visit
     expect(page.locator("[data-view=single]")).to_have_attribute("aria-pressed", "true")
 
 
+def test_keys_act_while_a_choice_has_the_focus(visit: Visits) -> None:
+    one = visit()
+    page = one.tune("noisy.png")
+    one.control("normalize.method").select_option("percentile")
+    one.control("normalize.method").focus()
+    page.keyboard.press("n")
+    assert window(one).width < 255
+    assert one.settings()["normalize.method"] == "percentile"
+    page.keyboard.press("z")
+    assert one.settings()["normalize.method"] == "minmax"
+
+
 def test_keys_step_a_slider_and_a_double_click_on_its_name_resets_it(visit: Visits) -> None:
     one = visit()
     page = one.tune()

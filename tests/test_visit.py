@@ -103,6 +103,31 @@ def test_no_download_is_lost_or_old_whatever_was_done_right_before(visit: Visits
             assert np.array_equal(decode(data, "").pixels, run(film(name), one.settings())), what
 
 
+def test_a_name_typed_right_before_the_download_is_in_it(visit: Visits) -> None:
+    one = visit()
+    page = one.tune("noisy.png")
+    for name in ("bedside", "ward 3"):
+        page.get_by_role("textbox", name="Name").fill(name)
+        started, text = download(page, "Download preset")
+        assert presets.loads(text).name == name
+        assert started.suggested_filename == presets.file_name(name)
+
+
+def test_a_move_right_after_reset_all_stays(visit: Visits) -> None:
+    one = visit()
+    one.page.add_init_script(LATE)
+    page = one.tune("noisy.png", {CLIP: 4.0})
+    page.evaluate("window.late = 1500")
+    page.get_by_role("button", name="Reset all").click()
+    assert one.settings()[CLIP] == defaults()[CLIP]
+    one.drag(one.control(SHARPNESS), 0.9)
+    wanted = one.settings()
+    assert wanted[SHARPNESS] != defaults()[SHARPNESS]
+    page.wait_for_timeout(2500)
+    page.evaluate("window.late = undefined")
+    assert assert_downloads(one, film("noisy.png")) == wanted
+
+
 def test_a_download_pressed_while_b_is_held_is_of_what_it_shows_then(visit: Visits) -> None:
     one = visit()
     page = one.tune("noisy.png", {CLIP: 4.0})
@@ -196,6 +221,37 @@ def test_a_reload_brings_film_settings_view_and_history_back(visit: Visits) -> N
     assert one.settings()[SHARPNESS] == defaults()[SHARPNESS]
     page.locator(".rt-notice").click()
     expect(page.locator(".rt-notice")).to_be_empty()
+
+
+def test_a_download_pressed_before_the_viewer_is_back_gives_no_other_film(visit: Visits) -> None:
+    one = visit()
+    page = one.page
+    page.goto(f"{one.server}/Tune")
+    one.settled()
+    one.choose("Noisy")
+    one.drag(one.control(CLIP), 0.6)
+    one.settled()
+    wanted = one.settings()
+    for _ in range(3):
+        page.reload()
+        with page.expect_download() as started:
+            page.get_by_role("button", name="Download the film after").click()
+        assert started.value.suggested_filename == "noisy_enhanced.png"
+        data = Path(started.value.path()).read_bytes()
+        assert np.array_equal(decode(data, "").pixels, run(film("noisy.png"), wanted))
+
+
+def test_the_way_back_to_a_link_keeps_later_moves(visit: Visits) -> None:
+    one = visit()
+    page = one.tune("noisy.png", {CLIP: 2.5})
+    one.drag(one.control(CLIP), 0.9)
+    one.settled()
+    wanted = one.settings()
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Home").click()
+    page.get_by_role("button", name="Chest, 8 bit", exact=True).wait_for()
+    page.go_back()
+    one.canvas.wait_for()
+    one.shows(film("noisy.png"), wanted)
 
 
 def test_two_reloads_in_a_row_lose_nothing(visit: Visits) -> None:

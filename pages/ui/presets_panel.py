@@ -77,9 +77,8 @@ def _messages() -> None:
         st.success(f"{frame.plain(taken)} is in use.", icon=":material/check:")
 
 
-@st.fragment
 def save(visitor: Session) -> None:
-    """Draw what keeps the settings: name, note, download, and a link; typing runs this part of the page alone."""
+    """Draw what keeps the settings: name, note, download, and a link."""
     st.markdown("**Keep these settings**")
     _text(visitor, "name", "e.g. bedside films, gentle")
     _text(visitor, "note", "what it is for; no patient's name")
@@ -100,6 +99,7 @@ def save(visitor: Session) -> None:
         icon=":material/download:",
         on_click="ignore",
         type="primary",
+        disabled=not visitor.confirmed,
     )
     # In a popover, since the browser loads 1.5 MB for the first code block that it meets.
     with st.popover("Apply it to a folder, or share a link"):
@@ -136,9 +136,9 @@ def link(visitor: Session) -> str:
 def take_link(visitor: Session) -> None:
     """Take over the film and settings of the page's address, once for each address."""
     address = json.dumps(st.query_params.to_dict(), sort_keys=True)
-    if visitor.link == address:
+    if address in visitor.links:
         return
-    visitor.link = address
+    visitor.links.add(address)
     if film := st.query_params.get("film"):
         sources.open_film(visitor, film)
     if text := st.query_params.get("settings"):

@@ -44,8 +44,8 @@ class Session:
         Whether it was opened because nobody had chosen one.
     preset
         The preset that was taken over last.
-    link
-        The link's settings that were taken over last, so that a rerun does not undo later moves.
+    links
+        Addresses whose settings were taken over, so that neither a rerun nor a way back undoes later moves.
     heard
         The page and the number of the viewer's last message, which the viewer waits for.
     revision
@@ -62,10 +62,15 @@ class Session:
     engine: Engine | None = None
     source: Source | None = None
     unasked: bool = False
-    link: str | None = None
+    links: set[str] = field(default_factory=set)
     preset: Preset | None = None
     heard: tuple[str, int] = ("", 0)
     revision: int = 0
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the viewer has said what it shows: before that, it may still bring back other settings or a film."""
+        return bool(self.heard[0])
 
     @property
     def sample(self) -> str:
@@ -104,11 +109,10 @@ class Session:
             self.name = changed_name(self.name)
 
     def reset(self) -> None:
-        """Go back to the default settings and targets, without the preset that was taken over."""
+        """Go back to the default settings, which the viewer shows already, and targets; let go of the preset."""
         if self.preset and self.name in (self.preset.name, changed_name(self.preset.name)):
             self.name, self.note = "", ""
         self.settings, self.targets, self.preset = defaults(), dict(DEFAULT_TARGETS), None
-        self.revision += 1
 
     def use(self, preset: Preset) -> None:
         """Take over a preset."""

@@ -117,14 +117,13 @@ def _obey(visitor: Session, said: Mapping[str, Any]) -> None:
     engine = visitor.engine
     if engine and said.get("lost") == engine.token:
         visitor.close()  # the server let its engine go: the film is opened again, with a new token
-    if said.get("reset") is True:
-        visitor.reset()
-        return
     # Of an older page, whose settings were replaced from the server's side meanwhile.
     if said.get("revision") != visitor.revision:
         return
     settings = said.get("settings")
     taken = check(settings if isinstance(settings, dict) else {"": settings})
+    if said.get("reset") is True:
+        visitor.reset()
     visitor.take(taken)
     match said.get("film"):
         case ["sample" | "folder" as kind, str(name)]:

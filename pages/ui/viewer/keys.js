@@ -56,7 +56,7 @@ function lower(event) {
 
 function typing(target) {
   if (target.isContentEditable) return true;
-  const field = target.closest?.("input, textarea, select, [role=combobox], [role=dialog], dialog");
+  const field = target.closest?.("input, textarea, [role=combobox], [role=dialog], dialog");
   return Boolean(field) && !["range", "checkbox", "radio"].includes(field.type);
 }
 

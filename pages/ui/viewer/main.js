@@ -69,7 +69,7 @@ class Viewer {
     this.controls = new Controls(panel, {
       move: (changes) => this.move(changes),
       rest: (how) => this.rest(how),
-      reset: () => this.messages.say({ reset: true }),
+      reset: () => this.reset(),
     });
     this.numbers = new Numbers(numbers);
     this.stage.show(memory.view);
@@ -139,6 +139,8 @@ class Viewer {
     }
     this.messages.hear(component);
     if (!this.messages.waiting()) this.said = this.before = null;
+    // The first message of a visit: until it is heard, nothing can be downloaded.
+    if (!data.heard[0] && !before.visitor && !back) this.messages.say();
     if (back) this.bringBack(back, "After the reload your settings and their history are back.");
     // A server that was started anew, or waited too long for this browser, knows nothing of what is on the screen.
     if (anew) this.bringBack({ ...before, source: before.film.source }, "The server had let this visit go; your settings are kept.");
@@ -208,6 +210,13 @@ class Viewer {
     if (now) this.commit();
     else this.commitTimer = setTimeout(() => this.commit(), COMMIT_MS);
     this.refresh();
+  }
+
+  /** Back to the defaults; the server lets go of the preset and its targets. */
+  reset() {
+    this.move(this.data.defaults);
+    this.rest();
+    this.messages.say({ reset: true });
   }
 
   commit() {

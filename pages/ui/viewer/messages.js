@@ -2,7 +2,7 @@
 // heard, and what got lost is said again.
 
 const AGAIN_MS = 5000;
-const PATIENT = 2; // repetitions, before the whole page is asked for
+const PATIENCE = 2; // repetitions, before the whole page is asked for
 const WORDS_MS = 1000;
 const PATIENCE_MS = 30_000;
 const WAITING = "Waiting for the server; the download comes then …";
@@ -43,7 +43,7 @@ export class Messages {
 
   repeat() {
     this.repeated += 1;
-    if (this.repeated > PATIENT) this.about.wake();
+    if (this.repeated > PATIENCE) this.about.wake();
     this.say();
   }
 

@@ -43,6 +43,7 @@ function drawLens(stage, pane, x, y) {
   context.beginPath();
   context.rect(pane.x, 0, pane.width, canvas.height);
   context.clip();
+  context.save();
   context.beginPath();
   context.arc(x, y, radius, 0, 7);
   context.clip();
@@ -57,4 +58,5 @@ function drawLens(stage, pane, x, y) {
   context.beginPath();
   context.arc(x, y, radius, 0, 7);
   context.stroke();
+  context.restore();
 }

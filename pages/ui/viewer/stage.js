@@ -146,7 +146,7 @@ export class Stage {
     const [left, top] = this.corner(pane, false); // rounded, many small steps would drift
     const [px, py] = [(at[0] - left) / this.zoom(), (at[1] - top) / this.zoom()];
     const least = Math.min(this.fitting(), 1) / 2;
-    this.place.zoom = Math.min(Math.max(zoom, least), MOST_ZOOM);
+    this.place.zoom = Math.min(Math.max(zoom, least), Math.max(MOST_ZOOM, this.fitting()));
     this.centreOn(
       px - (at[0] - pane.x - pane.width / 2) / this.place.zoom,
       py - (at[1] - this.canvas.height / 2) / this.place.zoom,
