@@ -1,6 +1,6 @@
 """A DICOM file to a `Film`: pixels as a viewer shows them, and a few facts, none of which identifies a person.
 
-Only the elements named in `_TAGS` are ever read; all others, and so every name, number and date of a patient, are
+Only the elements named in `_READ` are ever read; all others, and so every name, number and date of a patient, are
 passed over in the file. What is read is checked before anything is decoded, and no message repeats a value of the file.
 
 How a stored value becomes a grey one, in this order (DICOM PS3.4 N.2, PS3.3 C.11.1 and C.11.2):
@@ -23,7 +23,7 @@ import logging
 import math
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -33,7 +33,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     AllTransferSyntaxes,
@@ -70,8 +70,10 @@ _IN_GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing",),
 }
 _GREYS = ("ModalityLUTSequence", "VOILUTSequence", *(name for names in _IN_GROUPS.values() for name in names))
-_TAGS = [Tag(name) for name in (*_IMAGE, *_GREYS)]
+_READ = (*_IMAGE, *_GREYS)
 """The allow-list: no other element of a file is read."""
+_PIXELS = Tag("PixelData")
+_MOST_INFLATED = 1_000_000_000
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -103,7 +105,7 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     FileError
         For anything that is no picture of up to 16 bits a sample, in words that quote nothing of the file.
     """
-    ds = _dataset(data, most_bytes)
+    ds = _dataset(data, most_bytes, _READ, pixels=True)
     if "FloatPixelData" in ds or "DoubleFloatPixelData" in ds:
         raise FileError("UNSUPPORTED", "its pixels are floating-point numbers; whole numbers up to 16 bits are read")
     if not ds.get("PixelData"):
@@ -138,7 +140,30 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     return Film(checked(shown), name, stored.bits, digest, "DICOM", photometric, spacing, facts)
 
 
-def _dataset(data: bytes, most_bytes: int) -> Dataset:
+def read_source(data: bytes, keywords: Sequence[str] | None) -> Dataset:
+    """Return elements of a file that was read before, and its file meta information, without the pixels.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    keywords
+        The only elements wanted, or None for all: those that identify a person, too.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged.
+    """
+    try:
+        return _dataset(data, _MOST_INFLATED, keywords, pixels=False)
+    except FileError:
+        raise
+    except Exception:
+        raise FileError("DECODE", "the DICOM data is damaged or cut short") from None
+
+
+def _dataset(data: bytes, most_bytes: int, keywords: Sequence[str] | None, *, pixels: bool) -> Dataset:
     stream = io.BytesIO(data)
     stream.seek(132 if data[128:132] == b"DICM" else 0)
     meta = FileMetaDataset(read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2))
@@ -147,7 +172,9 @@ def _dataset(data: bytes, most_bytes: int) -> Dataset:
         raise FileError("UNSUPPORTED", "its transfer syntax is none that DICOM defines")
     if syntax == DeflatedExplicitVRLittleEndian:
         stream = io.BytesIO(_inflated(data[stream.tell() :], most_bytes))
-    ds = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, specific_tags=list(_TAGS))
+    tags: list[BaseTag | int] | None = None if keywords is None else [Tag(keyword) for keyword in keywords]
+    stop = None if pixels else lambda tag, vr, length: tag == _PIXELS
+    ds = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop, specific_tags=tags)
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = syntax
     ds.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
