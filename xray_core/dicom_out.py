@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import uuid
+from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
@@ -185,14 +186,14 @@ def _carry_identity(ds: Dataset, source: Dataset) -> None:
     for element in source:
         tag = element.tag
         if tag.group in _IDENTITY_GROUPS and not tag.is_private and element.keyword not in _OF_THE_PIXELS:
-            ds.add(element)
+            ds.add(deepcopy(element))
     if ds.get("Manufacturer"):
         # The picture's equipment is RadTune; that of the film is named as such (PS3.3 C.7.5.2).
         item = Dataset()
         item.PurposeOfReferenceCodeSequence = [_code("109101", "Acquisition Equipment")]
         for keyword in ("Manufacturer", "ManufacturerModelName", "InstitutionName", "StationName"):
             if keyword in ds:
-                item[keyword] = ds[keyword]
+                setattr(item, keyword, ds[keyword].value)
         ds.ContributingEquipmentSequence = [item]
 
 
@@ -212,6 +213,8 @@ def _carry_facts(ds: Dataset, source: Dataset) -> None:
             del ds[keyword]
     if ds.get("BodyPartExamined") == "THORAX":  # written by some devices, but DICOM's word is the other
         ds.BodyPartExamined = "CHEST"
+    if "AnatomicRegionSequence" in ds and not ds.AnatomicRegionSequence:
+        del ds.AnatomicRegionSequence  # empty, which is wrong, but found
     if ds.get("BodyPartExamined") == "CHEST" and "AnatomicRegionSequence" not in ds:
         ds.AnatomicRegionSequence = [_code("51185008", "Chest", "SCT")]  # as PS3.16 Annex L maps it
 
