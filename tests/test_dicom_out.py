@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from datasets import CANARY, dataset, dicom, lookup, stored, with_canaries
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table_e1
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.pixels.processing import apply_voi_lut
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -303,12 +303,29 @@ def test_the_basic_profile_is_kept() -> None:
         if tag in listed and element.value not in ("", None, []):
             assert before.get(element.tag) is None or before[element.tag].value != element.value, element.keyword
     assert not [element for element in ds.iterall() if element.tag.group % 2 and element.tag.group != 0x0071]
-    assert ds.PatientIdentityRemoved == "YES"
+    assert "PatientIdentityRemoved" not in ds, "none has looked at the pixels"
     assert ds.LongitudinalTemporalInformationModified == "REMOVED"
     assert ds.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
     assert (ds.PatientName, ds.PatientID, ds.StudyDate, ds.AccessionNumber) == ("", "", "", "")
     for uid in ("1.2.3.99", "1.2.3.4.1"):
         assert uid.encode() not in enhanced(source)
+
+
+@pytest.mark.parametrize(("burned_in", "removed"), [("NO", "YES"), ("YES", None), ("", None), (CANARY, None)])
+def test_identity_counts_as_removed_where_the_pixels_are_known_to_hold_none(burned_in: str, removed: object) -> None:
+    ds = opened(enhanced(dicom(smooth(), 12, BurnedInAnnotation=burned_in)))
+    assert ds.get("PatientIdentityRemoved") == removed
+    assert ds.get("BurnedInAnnotation") == (burned_in if burned_in in ("YES", "NO") else None)
+
+
+def test_numbers_that_are_none_are_left_out() -> None:
+    source = dataset(smooth(), 12, ExposureIndex="300", KVP="80", Exposure="12")
+    for keyword, text in (("ExposureIndex", "nan"), ("KVP", "1e999"), ("Exposure", "99999999999")):
+        source[keyword] = DataElement(keyword, "SH", text)
+    source["Modality"] = DataElement("Modality", "US", 7)
+    ds = opened(enhanced(stored(source)))
+    assert not [keyword for keyword in ("ExposureIndex", "KVP", "Exposure") if keyword in ds]
+    assert ds.Modality == "OT"
 
 
 def test_identity_is_kept_on_an_explicit_word_alone() -> None:

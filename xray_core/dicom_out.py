@@ -19,8 +19,9 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
+from pydicom.multival import MultiValue
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -41,11 +42,10 @@ from xray_core.image import Image
 _GROUP, _CREATOR = 0x0071, "RADTUNE 1"
 _PRESET, _CHOICE = 0x01, 0x02
 _MOST_SETTINGS = 1_000_000
-_PREFIX_LENGTH = 132
+_WHOLE_NUMBERS = ("Exposure", "InstanceNumber")
 _NUMBERS = (
-    *("KVP", "Exposure", "ExposureIndex", "TargetExposureIndex", "DeviationIndex", "InstanceNumber"),
+    *("KVP", "ExposureIndex", "TargetExposureIndex", "DeviationIndex", "LossyImageCompressionRatio"),
     *("DistanceSourceToDetector", "DistanceSourceToPatient", "EstimatedRadiographicMagnificationFactor"),
-    "LossyImageCompressionRatio",
 )
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _SIDES = ("L", "R", "B", "U")
@@ -66,7 +66,7 @@ _WORDS = {
     "LossyImageCompressionMethod": ("ISO_10918_1", "ISO_14495_1", "ISO_15444_1", "ISO_15444_15", "ISO_13818_2"),
 }
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-_CARRIED = (*_NUMBERS, *_SPACINGS, *_WORDS, *_UIDS)
+_CARRIED = (*_WHOLE_NUMBERS, *_NUMBERS, *_SPACINGS, *_WORDS, *_UIDS)
 """The allow-list: without a word of the user nothing else of the source is even read."""
 _LOSSY = {
     # Transfer syntaxes that lose something, and their Lossy Image Compression Method (PS3.3 C.7.6.1.1.5.1).
@@ -122,19 +122,28 @@ def derived(image: Image, origin: Derivation | None = None, now: datetime | None
     Raises
     ------
     FileError
-        If the source can't be read again.
+        If elements of the source can't be carried.
 
     References
     ----------
     DICOM PS3.3 C.7.6.1 (General Image), C.8.6 (Secondary Capture), C.8.11 (DX); PS3.15 E.1 (basic profile).
     """
-    moment = now or datetime.now()
+    try:
+        return _file(_dataset(image, origin, now or datetime.now()))
+    except FileError:
+        raise
+    except Exception:
+        # Elements that are carried are as the source wrote them, and pydicom refuses some of what is found there.
+        raise FileError("WRITE", "elements of the source can't be carried into a new DICOM file") from None
+
+
+def _dataset(image: Image, origin: Derivation | None, moment: datetime) -> Dataset:
     keeps = bool(origin and origin.keep_identity)
     source = read_source(origin.source, None if keeps else _CARRIED) if origin and origin.source else Dataset()
     ds = Dataset()
     if keeps:
         _carry_identity(ds, source)
-    _carry_facts(ds, source)
+    _carry_facts(ds, source, keeps)
     if origin:
         _scale(ds, origin)
         _tell_source(ds, source, origin)
@@ -153,7 +162,7 @@ def derived(image: Image, origin: Derivation | None = None, now: datetime | None
     if not keeps:
         _say_no_identity(ds)
     _choose_class(ds, source)
-    return _file(ds)
+    return ds
 
 
 def settings_of(data: bytes) -> dict[str, Any] | None:
@@ -171,8 +180,7 @@ def settings_of(data: bytes) -> dict[str, Any] | None:
         None where the file is no DICOM, or not ours.
     """
     try:
-        ds = dcmread(io.BytesIO(data), stop_before_pixels=True)
-        block = ds.private_block(_GROUP, _CREATOR)
+        block = read_source(data, None).private_block(_GROUP, _CREATOR)
         texts = [str(block[element].value) for element in (_PRESET, _CHOICE)]
         if sum(map(len, texts)) > _MOST_SETTINGS:
             return None
@@ -197,17 +205,17 @@ def _carry_identity(ds: Dataset, source: Dataset) -> None:
         ds.ContributingEquipmentSequence = [item]
 
 
-def _carry_facts(ds: Dataset, source: Dataset) -> None:
-    for keyword in (*_NUMBERS, *_SPACINGS):
+def _carry_facts(ds: Dataset, source: Dataset, keeps: bool) -> None:
+    for keyword in (*_WHOLE_NUMBERS, *_NUMBERS):
+        for number in _numbers(source, keyword)[:1]:
+            setattr(ds, keyword, str(int(number)) if keyword in _WHOLE_NUMBERS else format_number_as_ds(number))
+    for keyword in _SPACINGS:
         numbers = _numbers(source, keyword)
-        if numbers and (keyword not in _SPACINGS or (len(numbers) == 2 and min(numbers) > 0)):
-            texts = [
-                str(int(n)) if keyword in ("InstanceNumber", "Exposure") else format_number_as_ds(n) for n in numbers
-            ]
-            setattr(ds, keyword, texts if len(texts) > 1 else texts[0])
+        if len(numbers) == 2 and min(numbers) > 0:
+            setattr(ds, keyword, [format_number_as_ds(number) for number in numbers])
     for keyword, allowed in _WORDS.items():
         values = _texts(source, keyword)
-        if values and all(value in allowed for value in values):
+        if values and (keeps or all(value in allowed for value in values)):
             setattr(ds, keyword, values if len(values) > 1 else values[0])
         elif keyword in ds:
             del ds[keyword]
@@ -300,8 +308,9 @@ def _side_needed(ds: Dataset) -> tuple[str, ...]:
 
 
 def _say_no_identity(ds: Dataset) -> None:
-    ds.PatientIdentityRemoved = "YES"
-    ds.DeidentificationMethod = "Only elements of a list of RadTune are carried"
+    if ds.get("BurnedInAnnotation") == "NO":
+        ds.PatientIdentityRemoved = "YES"  # this speaks of the pixels too (PS3.3 C.7.1.1), which no one has looked at
+    ds.DeidentificationMethod = "Elements by an allow-list of RadTune; pixels as they were"
     ds.DeidentificationMethodCodeSequence = [_code("113100", "Basic Application Confidentiality Profile")]
     ds.LongitudinalTemporalInformationModified = "REMOVED"
 
@@ -330,11 +339,7 @@ def _file(ds: Dataset) -> bytes:
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     stream = io.BytesIO()
-    try:
-        dcmwrite(stream, ds, enforce_file_format=True)
-    except Exception:
-        # Identity that is carried is as the source wrote it, and pydicom refuses some of what is found there.
-        raise FileError("WRITE", "the source's elements can't be written as DICOM; leave its identity out") from None
+    dcmwrite(stream, ds, enforce_file_format=True)
     return stream.getvalue()
 
 
@@ -360,12 +365,13 @@ def _numbers(ds: Dataset, keyword: str) -> list[float]:
     try:
         value = ds.get(keyword)
         many = [] if value is None or value == "" else [value] if isinstance(value, int | float | str) else list(value)
-        return [float(number) for number in many]
+        numbers = [float(number) for number in many]
     except (TypeError, ValueError, OverflowError):
         return []
+    return [number for number in numbers if abs(number) < 2**31]
 
 
 def _texts(ds: Dataset, keyword: str) -> list[str]:
     value = ds.get(keyword)
-    many = [] if value is None or value == "" else [value] if isinstance(value, str) else list(value)
-    return [str(text).strip() for text in many]
+    many = [value] if isinstance(value, str) else value if isinstance(value, MultiValue) else []
+    return [str(text).strip() for text in many if text]

@@ -119,6 +119,8 @@ def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
 
 
 def _looks_like_a_picture(path: Path) -> bool:
+    if path.name == "DICOMDIR":  # the table of contents of a disc: DICOM, but of no film
+        return False
     try:
         with path.open("rb") as file:
             container = container_of(file.read(132))
