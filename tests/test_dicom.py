@@ -342,6 +342,40 @@ def test_ybr_becomes_rgb() -> None:
     same_within(film(stored(halved)).pixels, rgb, 2)
 
 
+def test_colour_in_jpeg() -> None:
+    rgb = np.dstack([np.minimum(SMOOTH, 255), np.minimum(SMOOTH // 2, 255), 255 - np.minimum(SMOOTH, 255)])
+    rgb = rgb.astype(np.uint8)
+    stream = imagecodecs.jpeg_encode(rgb, level=98, colorspace="RGB", outcolorspace="YCBCR", subsampling="444")
+    read = film(stored(dataset(rgb, 8, "YBR_FULL_422"), JPEGBaseline8Bit, stream))
+    same_within(read.pixels, rgb, 8)
+
+
+def test_eight_bits_of_jpeg_in_sixteen() -> None:
+    pixels = np.minimum(SMOOTH, 255)
+    stream = imagecodecs.jpeg_encode(pixels.astype(np.uint8), level=98)
+    read = film(stored(dataset(pixels, 8), JPEGBaseline8Bit, stream))
+    assert read.pixels.dtype == np.uint8
+    same_within(read.pixels, pixels, 3)
+
+
+def test_what_old_files_leave_out() -> None:
+    pixels = noise(7, 8, bits=16)
+    left_out = dict.fromkeys(("SamplesPerPixel", "BitsStored", "HighBit", "PixelRepresentation"))
+    assert np.array_equal(film(dicom(pixels, 16, **left_out)).pixels, pixels)
+
+
+@pytest.mark.parametrize("frames", [0, 2, 1000, 2**31 - 1])
+def test_more_compressed_frames_declared_than_there_are(frames: int) -> None:
+    pixels = noise(32, 33, bits=8, dtype=np.uint8)
+    ds = dcmread(io.BytesIO(compressed(pixels, RLELossless, 8)))
+    ds.NumberOfFrames = frames
+    out = io.BytesIO()
+    ds.save_as(out)
+    assert np.array_equal(film(out.getvalue()).pixels, pixels)
+    if frames > 1:
+        assert refusal(out.getvalue(), frame=frames if frames < 999_999 else 999_999).code == "DECODE"
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 def test_palette(depth: int) -> None:
     pixels = noise(6, 7, bits=3, dtype=np.uint8)
@@ -513,6 +547,12 @@ def test_a_preamble_may_hold_what_looks_like_another_format() -> None:
         assert film(start.ljust(128, b"\0") + data[128:]).container == "DICOM"
 
 
+def short_lookup() -> Dataset:
+    item = lookup(0, [1, 2, 3], 8)
+    item.LUTDescriptor = [256, 0, 8]
+    return item
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -538,6 +578,8 @@ def test_a_preamble_may_hold_what_looks_like_another_format() -> None:
         ({"WindowCenter": "5", "WindowWidth": "0"}, "UNSUPPORTED", "voi none"),
         ({"WindowCenter": "5", "WindowWidth": "9", "VOILUTFunction": CANARY}, "UNSUPPORTED", "voi none"),
         ({"VOILUTSequence": [lookup(0, [1, 2, 3], 77)]}, "DECODE", "lookup table"),
+        ({"VOILUTSequence": [Dataset()]}, "DECODE", "lookup tables is empty"),
+        ({"VOILUTSequence": [short_lookup()]}, "DECODE", "lookup tables is cut short"),
     ],
 )
 def test_refusals_in_words(elements: dict[str, Any], code: str, words: str) -> None:

@@ -214,8 +214,13 @@ def _check_pixels(ds: Dataset, size: tuple[int, int], frames: int) -> Stored:
         raise FileError("DECODE", "its Bits Allocated, Bits Stored and High Bit contradict each other")
     if bits > 16 or allocated not in (1, 8, 16, 32):
         raise FileError("UNSUPPORTED", f"{bits} bits in {allocated} are stored; up to 16 bits in whole bytes are read")
+    # Old files leave out what was once understood; pydicom wants it said.
+    signed = _whole(ds, "PixelRepresentation", 0, 1, default=0)
+    ds.SamplesPerPixel, ds.BitsStored, ds.PixelRepresentation = samples, bits, signed
+    if samples > 1 and "PlanarConfiguration" not in ds:
+        ds.PlanarConfiguration = 0
     check_length(ds, size, frames, 2 if photometric == "YBR_FULL_422" else samples, allocated)
-    return Stored(bits, _whole(ds, "PixelRepresentation", 0, 1, default=0) == 1)
+    return Stored(bits, signed == 1)
 
 
 def _take_functional_groups(ds: Dataset, frame: int) -> None:
@@ -288,6 +293,8 @@ def _check_number(number: int, many: int, what: str) -> None:
 
 def _lut(item: Dataset, ds: Dataset, *, signed: bool) -> Lut:
     """Read an item of a Modality or VOI LUT Sequence (DICOM PS3.3 C.11.1.1)."""
+    if not item.get("LUTDescriptor") or not item.get("LUTData"):
+        raise FileError("DECODE", "one of its lookup tables is empty; another choice of voi may do without")
     descriptor = [int(value) for value in item.LUTDescriptor]
     many, first, bits = descriptor[0] % 65536 or 65536, descriptor[1], descriptor[2]
     if not 1 <= bits <= 16:

@@ -92,6 +92,10 @@ def decoded(ds: Dataset, frame: int, frames: int, size: tuple[int, int]) -> NDAr
         _check_stream(stream, syntax, size)
         if syntax == JPEGExtended12Bit and ds.BitsAllocated > 8:
             return _deep_jpeg(stream, size)
+        if syntax == JPEGBaseline8Bit:
+            if ds.BitsStored > 8:
+                raise FileError("DECODE", f"the compressed picture has 8 bits, but the file declares {ds.BitsStored}")
+            ds.BitsAllocated = 8
         ds.PixelData, ds.NumberOfFrames, index = encapsulate([stream]), 1, 0
         ds.pop("ExtendedOffsetTable", None)
     plugin = _PLUGINS.get(syntax, "")
