@@ -108,6 +108,7 @@ def test_pictures_are_found_by_suffix_or_content_in_a_fixed_order(tmp_path: Path
 def test_hidden_files_links_and_companions_are_passed_over(tmp_path: Path) -> None:
     put(tmp_path, "film.png", ".hidden.png", ".git/film.png", "folder.png/inside.png", "elsewhere/film.png")
     put(tmp_path, "labels.csv", "notes.txt", "Thumbs.db", "README", "empty", data=b"")
+    put(tmp_path, "DICOMDIR", data=bytes(128) + b"DICM")
     put(tmp_path, "other.zip", data=b"PK\x03\x04" + bytes(60))
     (tmp_path / "link.png").symlink_to(tmp_path / "film.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")

@@ -153,8 +153,10 @@ def decode(data: bytes, name: str, limits: Limits | None = None, dicom: DicomCho
     except MemoryError:
         raise FileError("MEMORY", "not enough memory to decode the picture") from None
     except Exception as error:
-        # The decoders raise nearly anything on damaged input. Their words may quote the file, so only ours go on.
-        raise FileError("DECODE", f"the {container} data is damaged or cut short") from error
+        # The decoders raise nearly anything on damaged input. Their words may quote the file, so only ours go on; of a
+        # DICOM file not even as the cause, which a traceback would print.
+        cause = None if container == "DICOM" else error
+        raise FileError("DECODE", f"the {container} data is damaged or cut short") from cause
     digest = hashlib.sha256(data).hexdigest()
     return Film(pixels, name, decoded.bits, digest, container, decoded.photometric)
 

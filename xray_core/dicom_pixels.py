@@ -30,10 +30,11 @@ from xray_core.errors import FileError
 from xray_core.luts import Stored
 
 _WAVELETS = (JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL)
-# One decoder each, so that a film looks the same everywhere and no second, laxer one takes what the first refuses:
-# pylibjpeg's own JPEG decoder returns half a picture for a stream that is cut short, without a word.
+# One decoder each, so that a film looks the same everywhere and no second, laxer one takes what the first refuses.
+# pylibjpeg's own JPEG decoder returns half a picture for a stream that is cut short, without a word, and its RLE decoder
+# panics on some damage, which is no `Exception`.
 _PLUGINS = {
-    RLELossless: "pylibjpeg",
+    RLELossless: "pydicom",
     JPEGBaseline8Bit: "pillow",
     JPEGExtended12Bit: "pillow",  # for 8 bits; see `decoded` for 12
     JPEGLossless: "gdcm",
