@@ -23,6 +23,7 @@ CORE_FLOORS = {
     "phantom": 2,
     "similarity": 2,
     "dicom_choice": 2,
+    "dicom_file": 2,
     "dicom_pixels": 2,
     "derivation": 3,
     "display": 3,

@@ -18,40 +18,22 @@ A frame's own functional groups (PS3.3 C.7.6.16) go before the file's elements. 
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
 import math
-import warnings
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import (
-    UID,
-    AllTransferSyntaxes,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 
 from xray_core.dicom_choice import DicomChoice
+from xray_core.dicom_file import finite, numbers, read_elements, text, whole
 from xray_core.dicom_pixels import check_length, decoded, patterns
 from xray_core.errors import FileError
 from xray_core.image import DicomFacts, Film, Image, checked
 from xray_core.luts import Lut, Rescale, Stored, Values, Window, grey_table
-
-# Both tell of oddities, quoting the file.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-warnings.filterwarnings("ignore", module="pydicom")
 
 _TABLE = "PaletteColorLookupTable"
 _IMAGE = (
@@ -72,8 +54,6 @@ _IN_GROUPS = {
 _GREYS = ("ModalityLUTSequence", "VOILUTSequence", *(name for names in _IN_GROUPS.values() for name in names))
 _READ = (*_IMAGE, *_GREYS)
 """The allow-list: no other element of a file is read."""
-_PIXELS = Tag("PixelData")
-_MOST_INFLATED = 1_000_000_000
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -105,24 +85,24 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     FileError
         For anything that is no picture of up to 16 bits a sample, in words that quote nothing of the file.
     """
-    ds = _dataset(data, most_bytes, _READ, pixels=True)
+    ds = read_elements(data, _READ, most_bytes, pixels=True)
     if "FloatPixelData" in ds or "DoubleFloatPixelData" in ds:
         raise FileError("UNSUPPORTED", "its pixels are floating-point numbers; whole numbers up to 16 bits are read")
     if not ds.get("PixelData"):
         raise FileError("UNSUPPORTED", "this DICOM file holds no picture")
-    size = _whole(ds, "Columns", 0, 65535), _whole(ds, "Rows", 0, 65535)
+    size = whole(ds, "Columns", 0, 65535), whole(ds, "Rows", 0, 65535)
     check_size(*size)
-    frames = _whole(ds, "NumberOfFrames", 0, 2**31 - 1, default=1) or 1
+    frames = whole(ds, "NumberOfFrames", 0, 2**31 - 1, default=1) or 1
     if choice.frame > frames:
         raise FileError("UNSUPPORTED", f"frame {choice.frame} is asked for; the file has {frames}")
     stored = _check_pixels(ds, size, frames)
     _take_functional_groups(ds, choice.frame)
-    photometric = _text(ds, "PhotometricInterpretation")
-    high_bit = _whole(ds, "HighBit", 0, 63, default=stored.bits - 1)
+    photometric = text(ds, "PhotometricInterpretation")
+    high_bit = whole(ds, "HighBit", 0, 63, default=stored.bits - 1)
     codes = patterns(ds, decoded(ds, choice.frame, frames, size), stored, high_bit)
     if photometric in _GREY:
         voi, words = _voi(ds, choice)
-        inverse = photometric == "MONOCHROME1" or _text(ds, "PresentationLUTShape") == "INVERSE"
+        inverse = photometric == "MONOCHROME1" or text(ds, "PresentationLUTShape") == "INVERSE"
         table = grey_table(
             stored,
             _modality(ds, stored),
@@ -135,87 +115,29 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     else:
         shown, words = _colour(ds, photometric, codes, stored), "colour"
     spacing, spacing_from = _spacing(ds)
-    facts = DicomFacts(choice.frame, frames, words, spacing_from, _finite(ds, "ExposureIndex"))
+    facts = DicomFacts(choice.frame, frames, words, spacing_from, finite(ds, "ExposureIndex"))
     digest = hashlib.sha256(data).hexdigest()
     return Film(checked(shown), name, stored.bits, digest, "DICOM", photometric, spacing, facts)
-
-
-def read_source(data: bytes, keywords: Sequence[str] | None) -> Dataset:
-    """Return elements of a file that was read before, and its file meta information, without the pixels.
-
-    Parameters
-    ----------
-    data
-        The whole file.
-    keywords
-        The only elements wanted, or None for all: those that identify a person, too.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged.
-    """
-    try:
-        return _dataset(data, _MOST_INFLATED, keywords, pixels=False)
-    except FileError:
-        raise
-    except Exception:
-        raise FileError("DECODE", "the DICOM data is damaged or cut short") from None
-
-
-def _dataset(data: bytes, most_bytes: int, keywords: Sequence[str] | None, *, pixels: bool) -> Dataset:
-    stream = io.BytesIO(data)
-    stream.seek(132 if data[128:132] == b"DICM" else 0)
-    meta = FileMetaDataset(read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2))
-    syntax = UID(meta.get("TransferSyntaxUID") or _guessed_syntax(data[stream.tell() : stream.tell() + 6]))
-    if syntax not in AllTransferSyntaxes:
-        raise FileError("UNSUPPORTED", "its transfer syntax is none that DICOM defines")
-    if syntax == DeflatedExplicitVRLittleEndian:
-        stream = io.BytesIO(_inflated(data[stream.tell() :], most_bytes))
-    tags: list[BaseTag | int] | None = None if keywords is None else [Tag(keyword) for keyword in keywords]
-    stop = None if pixels else lambda tag, vr, length: tag == _PIXELS
-    ds = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop, specific_tags=tags)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = syntax
-    ds.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
-    return ds
-
-
-def _guessed_syntax(start: bytes) -> str:
-    """Return the transfer syntax of a data set whose file does not tell, by its first element."""
-    if not start[4:6].isupper():
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if start[1:2] == b"\0" else ExplicitVRBigEndian
-
-
-def _inflated(packed: bytes, most_bytes: int) -> bytes:
-    unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = unpacking.decompress(packed, most_bytes + 1)
-    if len(plain) > most_bytes:
-        raise FileError("BYTE_LIMIT", f"unpacks to more than the limit of {most_bytes / 1e6:g} MB")
-    if not unpacking.eof:
-        raise FileError("DECODE", "the deflated data set is cut short")
-    return plain
 
 
 def _check_pixels(ds: Dataset, size: tuple[int, int], frames: int) -> Stored:
     """Refuse pixels that are not read, before any is decoded; return the range of their values."""
     if "PhotometricInterpretation" not in ds or not ds.PhotometricInterpretation:
         raise FileError("UNSUPPORTED", "its Photometric Interpretation is missing: white or black may stand for 0")
-    photometric, samples = _text(ds, "PhotometricInterpretation"), _whole(ds, "SamplesPerPixel", 1, 4, default=1)
+    photometric, samples = text(ds, "PhotometricInterpretation"), whole(ds, "SamplesPerPixel", 1, 4, default=1)
     if photometric not in (*_GREY, *_COLOURS, "PALETTE COLOR"):
         raise FileError("UNSUPPORTED", "its Photometric Interpretation is neither grey, RGB, YBR nor palette")
     if samples != (3 if photometric in _COLOURS else 1):
         raise FileError("DECODE", "its Samples per Pixel and Photometric Interpretation contradict each other")
-    allocated = _whole(ds, "BitsAllocated", 1, 64)
-    bits = _whole(ds, "BitsStored", 1, 64, default=allocated)
-    high = _whole(ds, "HighBit", 0, 63, default=bits - 1)
+    allocated = whole(ds, "BitsAllocated", 1, 64)
+    bits = whole(ds, "BitsStored", 1, 64, default=allocated)
+    high = whole(ds, "HighBit", 0, 63, default=bits - 1)
     if bits > allocated or not bits - 1 <= high < allocated:
         raise FileError("DECODE", "its Bits Allocated, Bits Stored and High Bit contradict each other")
     if bits > 16 or allocated not in (1, 8, 16, 32):
         raise FileError("UNSUPPORTED", f"{bits} bits in {allocated} are stored; up to 16 bits in whole bytes are read")
     # Old files leave out what was once understood; pydicom wants it said.
-    signed = _whole(ds, "PixelRepresentation", 0, 1, default=0)
+    signed = whole(ds, "PixelRepresentation", 0, 1, default=0)
     ds.SamplesPerPixel, ds.BitsStored, ds.PixelRepresentation = samples, bits, signed
     if samples > 1 and "PlanarConfiguration" not in ds:
         ds.PlanarConfiguration = 0
@@ -256,7 +178,7 @@ def _colour(ds: Dataset, photometric: str, codes: NDArray[Any], stored: Stored) 
 def _modality(ds: Dataset, stored: Stored) -> Lut | Rescale:
     if tables := ds.get("ModalityLUTSequence"):
         return _lut(tables[0], ds, signed=stored.signed)
-    slope, intercept = _finite(ds, "RescaleSlope", 1.0), _finite(ds, "RescaleIntercept", 0.0)
+    slope, intercept = finite(ds, "RescaleSlope", 1.0), finite(ds, "RescaleIntercept", 0.0)
     if slope is None or intercept is None:
         raise FileError("DECODE", "its Rescale Slope or Intercept is no number")
     return Rescale(slope, intercept)
@@ -269,18 +191,18 @@ def _voi(ds: Dataset, choice: DicomChoice) -> tuple[Lut | Window | None, str]:
         _check_number(choice.window, len(tables), "VOI LUT")
         # What goes in has the sign of what the modality transformation puts out.
         signed = "ModalityLUTSequence" not in ds and (
-            ds.get("PixelRepresentation") == 1 or (_finite(ds, "RescaleIntercept", 0.0) or 0.0) < 0
+            ds.get("PixelRepresentation") == 1 or (finite(ds, "RescaleIntercept", 0.0) or 0.0) < 0
         )
         table = _lut(tables[choice.window - 1], ds, signed=signed)
         return table, f"VOI LUT {choice.window} of {len(tables)}"
     if choice.voi == "none":
         return None, "whole range"
-    centers, widths = (_numbers(ds, keyword) for keyword in ("WindowCenter", "WindowWidth"))
+    centers, widths = (numbers(ds, keyword) for keyword in ("WindowCenter", "WindowWidth"))
     many = min(len(centers), len(widths))
     if not many:
         return None, "whole range"
     _check_number(choice.window, many, "window")
-    function = _text(ds, "VOILUTFunction") or "LINEAR"
+    function = text(ds, "VOILUTFunction") or "LINEAR"
     window = Window(centers[choice.window - 1], widths[choice.window - 1], function)
     window.check()
     return window, f"window {choice.window} of {many} ({function})"
@@ -317,8 +239,8 @@ def _lut(item: Dataset, ds: Dataset, *, signed: bool) -> Lut:
 def _padding(ds: Dataset, stored: Stored) -> tuple[int, int] | None:
     if ds.get("PixelPaddingValue") is None:
         return None
-    first = _whole(ds, "PixelPaddingValue", -32768, 65535)
-    last = _whole(ds, "PixelPaddingRangeLimit", -32768, 65535, default=first)
+    first = whole(ds, "PixelPaddingValue", -32768, 65535)
+    last = whole(ds, "PixelPaddingRangeLimit", -32768, 65535, default=first)
     wrapped = [value - 65536 if stored.signed and value > 32767 else value for value in (first, last)]
     return wrapped[0], wrapped[1]
 
@@ -329,37 +251,7 @@ def _spacing(ds: Dataset) -> tuple[tuple[float, float] | None, str]:
         ("ImagerPixelSpacing", "Imager Pixel Spacing"),
         ("NominalScannedPixelSpacing", "Nominal Scanned Pixel Spacing"),
     ):
-        values = _numbers(ds, keyword)
+        values = numbers(ds, keyword)
         if len(values) == 2 and all(math.isfinite(value) and value > 0 for value in values):
             return (values[0], values[1]), words
     return None, ""
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    """Return a coded text for comparing; it may be anything and goes into no message."""
-    return str(ds.get(keyword) or "").strip().upper()
-
-
-def _numbers(ds: Dataset, keyword: str) -> list[float]:
-    try:
-        value = ds.get(keyword)
-        many = [] if value is None or value == "" else [value] if isinstance(value, int | float | str) else list(value)
-        return [float(number) for number in many]
-    except (TypeError, ValueError, OverflowError):
-        raise FileError("DECODE", f"its {keyword} is no number") from None
-
-
-def _finite(ds: Dataset, keyword: str, default: float | None = None) -> float | None:
-    values = _numbers(ds, keyword)
-    if not values:
-        return default
-    return values[0] if math.isfinite(values[0]) else None
-
-
-def _whole(ds: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
-    values = _numbers(ds, keyword)
-    if not values and default is not None:
-        return default
-    if not values or not low <= values[0] <= high or values[0] != int(values[0]):
-        raise FileError("DECODE", f"its {keyword} is missing or no possible number")
-    return int(values[0])

@@ -35,7 +35,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from xray_core import __version__
 from xray_core.derivation import Derivation
-from xray_core.dicom import read_source
+from xray_core.dicom_file import numbers, read_elements
 from xray_core.errors import FileError
 from xray_core.image import Image
 
@@ -139,7 +139,7 @@ def derived(image: Image, origin: Derivation | None = None, now: datetime | None
 
 def _dataset(image: Image, origin: Derivation | None, moment: datetime) -> Dataset:
     keeps = bool(origin and origin.keep_identity)
-    source = read_source(origin.source, None if keeps else _CARRIED) if origin and origin.source else Dataset()
+    source = read_elements(origin.source, None if keeps else _CARRIED) if origin and origin.source else Dataset()
     ds = Dataset()
     if keeps:
         _carry_identity(ds, source)
@@ -180,7 +180,7 @@ def settings_of(data: bytes) -> dict[str, Any] | None:
         None where the file is no DICOM, or not ours.
     """
     try:
-        block = read_source(data, None).private_block(_GROUP, _CREATOR)
+        block = read_elements(data, None).private_block(_GROUP, _CREATOR)
         texts = [str(block[element].value) for element in (_PRESET, _CHOICE)]
         if sum(map(len, texts)) > _MOST_SETTINGS:
             return None
@@ -363,12 +363,9 @@ def _uid(source: Dataset, keyword: str, keeps: bool) -> str:
 
 def _numbers(ds: Dataset, keyword: str) -> list[float]:
     try:
-        value = ds.get(keyword)
-        many = [] if value is None or value == "" else [value] if isinstance(value, int | float | str) else list(value)
-        numbers = [float(number) for number in many]
-    except (TypeError, ValueError, OverflowError):
+        return [number for number in numbers(ds, keyword) if abs(number) < 2**31]
+    except FileError:
         return []
-    return [number for number in numbers if abs(number) < 2**31]
 
 
 def _texts(ds: Dataset, keyword: str) -> list[str]:

@@ -31,8 +31,8 @@ from xray_core.luts import Stored
 
 _WAVELETS = (JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL)
 # One decoder each, so that a film looks the same everywhere and no second, laxer one takes what the first refuses.
-# pylibjpeg's own JPEG decoder returns half a picture for a stream that is cut short, without a word, and its RLE decoder
-# panics on some damage, which is no `Exception`.
+# pylibjpeg's own JPEG decoder returns half a picture for a stream that is cut short, without a word; its RLE decoder
+# panics on some damage, and a panic is no `Exception`.
 _PLUGINS = {
     RLELossless: "pydicom",
     JPEGBaseline8Bit: "pillow",
