@@ -30,6 +30,7 @@ CORE_FLOORS = {
     "steps": 3,
     "metrics": 3,
     "dicom": 3,
+    "dicom_carried": 3,
     "dicom_out": 4,
     "decode": 4,
     "pipeline": 4,
