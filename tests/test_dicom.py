@@ -33,6 +33,7 @@ from pydicom.uid import (
 
 from xray_core.decode import Limits, container_of, decode
 from xray_core.dicom_choice import CHOICES, DicomChoice
+from xray_core.dicom_file import read_elements
 from xray_core.errors import FileError, SettingsError
 from xray_core.image import Film, Image
 
@@ -484,7 +485,7 @@ def test_overshoot_of_a_lossy_decoder_stays_white() -> None:
     stream = imagecodecs.jpeg_encode(pixels, level=30, bitspersample=12)
     assert imagecodecs.jpeg_decode(stream).max() > 1023
     read = film(stored(ds, JPEGExtended12Bit, stream))
-    assert read.pixels[:, 24:40].min() > 60000
+    assert read.pixels[:, 20:44].min() > 50000
 
 
 def test_a_compressed_frame_is_chosen_by_number() -> None:
@@ -563,8 +564,8 @@ def short_lookup() -> Dataset:
     [
         ({"Rows": 65535, "Columns": 65535}, "PIXEL_LIMIT", "65535 x 65535"),
         ({"Rows": 0}, "EMPTY", "no pixels"),
-        ({"Rows": 90}, "DECODE", "cut short"),
-        ({"NumberOfFrames": 3}, "DECODE", "cut short"),
+        ({"Rows": 90}, "DECODE", "declared size is wrong"),
+        ({"NumberOfFrames": 3}, "DECODE", "declared size is wrong"),
         ({"NumberOfFrames": 2**31 - 1}, "DECODE", "cut short"),
         ({"SamplesPerPixel": 3}, "DECODE", "contradict"),
         ({"BitsStored": 17, "HighBit": 16}, "DECODE", "contradict"),
@@ -624,7 +625,7 @@ def test_a_deflated_bomb_is_stopped_at_the_limit() -> None:
     error = refusal(bomb, Limits(file_bytes=10**7))
     assert error.code == "BYTE_LIMIT"
     assert "10 MB" in str(error)
-    assert refusal(head[:-5]).code == "DECODE"
+    assert "deflated data set is cut short" in str(refusal(head[:-5]))
 
 
 @pytest.mark.parametrize("values", [{"voi": "LUT"}, {"voi": 1}, {"window": 0}, {"frame": 0}, {"frame": "x"}])
@@ -638,6 +639,11 @@ def test_every_choice_is_declared() -> None:
 
 
 # --- identity, hostile files, real files ------------------------------------------------------------------------------
+
+
+def test_what_is_on_no_list_is_not_even_read() -> None:
+    ds = read_elements(stored(with_canaries(dataset(noise(8, 9), 16))), ["Rows", "Columns"], pixels=True)
+    assert {element.keyword for element in ds} == {"Rows", "Columns"}
 
 
 def test_no_text_of_the_file_reaches_the_film() -> None:

@@ -174,6 +174,14 @@ def test_spacing_is_that_of_the_new_pixels(fit: str, size: tuple[int, int]) -> N
 OFF = ("bilateral.on", "clahe.on", "sharpen.on", "normalize.on")
 
 
+def test_the_spacing_of_a_frame_is_carried() -> None:
+    shared, spacing = Dataset(), Dataset()
+    spacing.PixelSpacing = ["0.2", "0.3"]
+    shared.PixelMeasuresSequence = [spacing]
+    ds = opened(enhanced(dicom(smooth(), 12, SharedFunctionalGroupsSequence=[shared])))
+    assert list(ds.PixelSpacing) == [0.2, 0.3]
+
+
 def test_cropping_moves_pixels_and_keeps_their_spacing() -> None:
     source = dicom(smooth(), 12, PixelSpacing=["0.2", "0.4"])
     ds = opened(enhanced(source, create({"crop.on": True, "crop.left": 10.0})))

@@ -1,7 +1,7 @@
 """A picture as a DICOM file: a new, derived instance that names its source and its settings, and no person.
 
-What is carried from the source stands in `xray_core.dicom_carried`. What is in the pixels stays, so Burned In Annotation
-is carried, and never guessed.
+What is carried from the source stands in `xray_core.dicom_carried`. What is in the pixels stays; so Burned In
+Annotation is carried, and never guessed.
 
 The settings are kept twice: in words in Derivation Description, and as a preset in a private block, which is declared
 to be without identity (PS3.15 E.3.10), so that who removes names later may keep it.
@@ -149,6 +149,9 @@ def settings_of(data: bytes) -> dict[str, Any] | None:
 def _scale(ds: Dataset, origin: Derivation) -> None:
     """Let distances be those of the new pixels."""
     down, across = origin.scale
+    if origin.film.spacing and not any(keyword in ds for keyword in SPACINGS):
+        # It is said elsewhere in the file: in a functional group, or in another format's words.
+        ds.PixelSpacing = [format_number_as_ds(distance) for distance in origin.film.spacing]
     for keyword in SPACINGS:
         if values := finite_numbers(ds, keyword):
             setattr(ds, keyword, [format_number_as_ds(values[0] / down), format_number_as_ds(values[1] / across)])
