@@ -32,6 +32,7 @@ from pydicom.uid import (
 )
 
 from xray_core.decode import Limits, container_of, decode
+from xray_core.dicom import frame_count
 from xray_core.dicom_choice import CHOICES, DicomChoice
 from xray_core.dicom_file import read_elements
 from xray_core.errors import FileError, SettingsError
@@ -289,6 +290,7 @@ def test_a_frame_is_chosen_by_number_and_stated() -> None:
         assert read.dicom is not None
         assert (read.dicom.frame, read.dicom.frames) == (number, 3)
     assert film(data).dicom == film(data, frame=1).dicom
+    assert frame_count(data, 10**6) == 3
     assert "frame 4 is asked for; the file has 3" in str(refusal(data, frame=4))
 
 

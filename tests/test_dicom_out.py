@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,7 @@ def test_film_to_dicom_to_settings_to_the_same_picture() -> None:
     data = enhanced(source, preset, choice)
     found = settings_of(data)
     assert found is not None
+    assert found["digest"] == preset.digest
     again, choice_again = Preset(found["preset"]), DicomChoice(**found["dicom"])
     assert (again.settings, again.digest, choice_again) == (preset.settings, preset.digest, choice)
     assert (again.name, again.note, again.tuned_size) == ("", "", None)
@@ -268,7 +270,18 @@ def test_files_that_are_not_ours_have_no_settings(data: bytes) -> None:
     assert settings_of(data) is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "1", "[" * 100_000, '"' + "x" * 2_000_000 + '"'])
+def test_settings_are_left_out_where_no_text_is_given() -> None:
+    source = dicom(smooth(), 12)
+    origin = replace(derivation(builtin("standard"), decode(source, "a"), DicomChoice(), source), text="")
+    data = derived(smooth(), origin)
+    assert settings_of(data) is None
+    assert "clahe" not in opened(data).DerivationDescription
+    assert len(opened(data).SourceImageSequence) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "1", '{"digest": "", "preset": 7}', "[" * 100_000, '"' + "x" * 2_000_000 + '"']
+)
 def test_hostile_settings_are_none(text: str) -> None:
     ds = dataset(smooth())
     block = ds.private_block(0x0071, "RADTUNE 1", create=True)

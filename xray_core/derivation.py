@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from xray_core.dicom_choice import DicomChoice
 from xray_core.image import Film
@@ -18,10 +16,11 @@ class Derivation:
     ----------
     film
         The film before.
-    preset
-        A preset document without name, note and films, so that it holds no word of a person.
     digest
         Digest of the settings.
+    text
+        JSON of the digest and the preset, without name, note and films, so that it holds no word of a person. Where it
+        is empty, the output says nothing of the settings.
     summary
         The settings in a line, for a person.
     choice
@@ -39,9 +38,9 @@ class Derivation:
     """
 
     film: Film
-    preset: Mapping[str, Any]
     digest: str
-    summary: str
+    text: str = ""
+    summary: str = ""
     choice: DicomChoice = field(default_factory=DicomChoice)
     scale: tuple[float, float] = (1.0, 1.0)
     moved: bool = False

@@ -92,7 +92,7 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
         raise FileError("UNSUPPORTED", "this DICOM file holds no picture")
     size = whole(ds, "Columns", 0, 65535), whole(ds, "Rows", 0, 65535)
     check_size(*size)
-    frames = whole(ds, "NumberOfFrames", 0, 2**31 - 1, default=1) or 1
+    frames = _frames(ds)
     if choice.frame > frames:
         raise FileError("UNSUPPORTED", f"frame {choice.frame} is asked for; the file has {frames}")
     stored = _check_pixels(ds, size, frames)
@@ -118,6 +118,15 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     facts = DicomFacts(choice.frame, frames, words, spacing_from, finite(ds, "ExposureIndex"))
     digest = hashlib.sha256(data).hexdigest()
     return Film(checked(shown), name, stored.bits, digest, "DICOM", photometric, spacing, facts)
+
+
+def frame_count(data: bytes, most_bytes: int) -> int:
+    """Return how many frames a DICOM file says that it holds; arguments and errors as of `film`."""
+    return _frames(read_elements(data, ["NumberOfFrames"], most_bytes))
+
+
+def _frames(ds: Dataset) -> int:
+    return whole(ds, "NumberOfFrames", 0, 2**31 - 1, default=1) or 1
 
 
 def _check_pixels(ds: Dataset, size: tuple[int, int], frames: int) -> Stored:

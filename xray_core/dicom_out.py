@@ -132,18 +132,18 @@ def settings_of(data: bytes) -> dict[str, Any] | None:
     Returns
     -------
     settings
-        ``{"preset": <document>, "dicom": {"voi": ..., "window": ..., "frame": ...}}``, of which nothing is checked yet;
-        None where the file is no DICOM, or not ours.
+        ``{"digest": ..., "preset": <document>, "dicom": {"voi": ..., "window": ..., "frame": ...}}``, of which nothing is
+        checked yet; None where the file is no DICOM, or not ours.
     """
     try:
         block = read_elements(data, None).private_block(_GROUP, _CREATOR)
         texts = [str(block[element].value) for element in (_PRESET, _CHOICE)]
         if sum(map(len, texts)) > _MOST_SETTINGS:
             return None
-        preset, choice = (json.loads(text) for text in texts)
-    except Exception:  # pydicom raises nearly anything on damaged input
+        carried, choice = (json.loads(text) for text in texts)
+        return {"digest": str(carried["digest"]), "preset": dict(carried["preset"]), "dicom": dict(choice)}
+    except Exception:  # pydicom raises nearly anything on damaged input, and JSON may hold anything
         return None
-    return {"preset": preset, "dicom": choice} if isinstance(preset, dict) and isinstance(choice, dict) else None
 
 
 def _scale(ds: Dataset, origin: Derivation) -> None:
@@ -182,10 +182,14 @@ def _tell_source(ds: Dataset, source: Dataset, origin: Derivation) -> None:
 
 
 def _tell_settings(ds: Dataset, origin: Derivation) -> None:
-    words = f"RadTune {__version__}, settings {origin.digest[:12]}, not for diagnosis: {origin.summary}"
+    words = f"RadTune {__version__}, not for diagnosis"
+    if not origin.text:
+        ds.DerivationDescription = words
+        return
+    words += f"; settings {origin.digest[:12]}: {origin.summary}"
     ds.DerivationDescription = words if len(words) <= 1024 else words[:1021] + "..."
     block = ds.private_block(_GROUP, _CREATOR, create=True)
-    block.add_new(_PRESET, "UT", json.dumps(origin.preset, sort_keys=True, ensure_ascii=True))
+    block.add_new(_PRESET, "UT", origin.text)
     choice = origin.choice
     block.add_new(_CHOICE, "UT", json.dumps({"voi": choice.voi, "window": choice.window, "frame": choice.frame}))
     safe = Dataset()

@@ -113,10 +113,11 @@ def derivation(
     """
     private = ("name", "note", "tuned_on")
     across, down = scale(film.size, preset.settings)
+    document = {key: value for key, value in preset.document.items() if key not in private}
     return Derivation(
         film=film,
-        preset={key: value for key, value in preset.document.items() if key not in private},
         digest=preset.digest,
+        text=json.dumps({"digest": preset.digest, "preset": document}, sort_keys=True, allow_nan=False),
         summary=summary(preset.settings),
         choice=choice,
         scale=(down, across),
