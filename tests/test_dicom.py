@@ -17,11 +17,14 @@ from pydicom import Dataset, Sequence, dcmread
 from pydicom.encaps import get_frame
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -442,6 +445,8 @@ def compressed(pixels: np.ndarray, syntax: UID, bits: int) -> bytes:
         return stored(ds, syntax, imagecodecs.ljpeg_encode(pixels, bitspersample=bits))
     if syntax == JPEGLSNearLossless:
         return stored(ds, syntax, imagecodecs.jpegls_encode(pixels, level=2))
+    if syntax in (HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL):
+        return stored(ds, syntax, imagecodecs.htj2k_encode(pixels))
     if syntax == JPEG2000:
         return stored(ds, syntax, imagecodecs.jpeg2k_encode(pixels, level=60, codecformat="j2k", bitspersample=bits))
     ds.compress(syntax, encoding_plugin="pydicom" if syntax == RLELossless else "", generate_instance_uid=False)
@@ -468,6 +473,9 @@ LOSSLESS_SV1, LOSSLESS_14 = UID("1.2.840.10008.1.2.4.70"), UID("1.2.840.10008.1.
         (JPEG2000Lossless, 8, 0),
         (JPEG2000Lossless, 12, 0),
         (JPEG2000, 12, 40),
+        (HTJ2KLossless, 8, 0),
+        (HTJ2KLosslessRPCL, 16, 0),
+        (HTJ2K, 16, 0),
     ],
     ids=lambda value: value.name if isinstance(value, UID) else str(value),
 )

@@ -132,8 +132,8 @@ def settings_of(data: bytes) -> dict[str, Any] | None:
     Returns
     -------
     settings
-        ``{"digest": ..., "preset": <document>, "dicom": {"voi": ..., "window": ..., "frame": ...}}``, of which nothing is
-        checked yet; None where the file is no DICOM, or not ours.
+        ``{"digest": ..., "preset": <document>, "dicom": {"voi": ..., "window": ..., "frame": ...}}``, of which nothing
+        is checked yet; None where the file is no DICOM, or not ours.
     """
     try:
         block = read_elements(data, None).private_block(_GROUP, _CREATOR)
