@@ -44,7 +44,8 @@ _PLUGINS = {
     **dict.fromkeys(_WAVELETS, "pylibjpeg"),
 }
 _LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
-_AS_STORED: Any = {"correct_unused_bits": False}  # pydicom takes no heed of High Bit; `patterns` does
+# pydicom takes no heed of High Bit, as `patterns` does; and a copy of the pixels would be one more than is needed.
+_AS_STORED: Any = {"correct_unused_bits": False, "view_only": True}
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _START_OF_SCAN = 0xDA
 
@@ -126,7 +127,8 @@ def patterns(ds: Dataset, pixels: NDArray[Any], stored: Stored, high_bit: int) -
     unsigned = np.dtype(f"u{pixels.dtype.itemsize}")
     mask = unsigned.type(2**stored.bits - 1)
     if not syntax.is_encapsulated:
-        return (pixels.view(unsigned) >> unsigned.type(high_bit + 1 - stored.bits)) & mask
+        places = unsigned.type(high_bit + 1 - stored.bits)
+        return (pixels.view(unsigned) >> places if places else pixels.view(unsigned)) & mask
     if syntax in _LOSSY:
         # A lossy decoder may overshoot; masked, the overshoot would turn white to black.
         pixels = np.clip(pixels, stored.low, stored.high)
