@@ -28,7 +28,8 @@ def samples(visitor: Session) -> None:
 def uploads(visitor: Session) -> None:
     """Take files from the visitor; each is decoded at once, so that a bad one is named here."""
     files = st.file_uploader(
-        "PNG, JPEG, TIFF, NPZ or NPY, 8 or 16 bit. They stay in this server's memory until you remove them or leave.",
+        "PNG, JPEG, TIFF, DICOM, NPZ or NPY, 8 or 16 bit. "
+        "They stay in this server's memory until you remove them or leave.",
         accept_multiple_files=True,
         key="uploads",
         on_change=_forget_removed,

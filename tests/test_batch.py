@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xray_core import batch, cli
+from xray_core import batch, cli, dicom_choice
 from xray_core.batch import LOG, PRESET, RUN, Row, Summary, columns, prepare, read_log, run_batch
 from xray_core.decode import Limits
 from xray_core.errors import PresetError, SettingsError
@@ -185,7 +185,7 @@ def test_the_log_has_its_columns_and_no_formulas(cohort: Path, tmp_path: Path) -
         "ssim psnr brightness_before brightness_after contrast_before contrast_after entropy_before entropy_after"
     )
     first = "path output sha256 status reason preset seconds bits width height"
-    assert head == [*first.split(), *measured.split(), "clipped", "verdict", *parameters()]
+    assert head == [*first.split(), *measured.split(), "clipped", "verdict", *parameters(), *dicom_choice.COLUMNS]
     assert tuple(head) == columns()
     assert len(lines) == 30 + len(HOSTILE)
     cells = [cell for line in lines for cell in line]

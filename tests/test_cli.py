@@ -148,7 +148,7 @@ def test_the_program_s_two_names_are_one() -> None:
         ("enhance IN out.png --sharpen.gain much", "sharpen.gain is one of unit, published"),
         ("enhance IN out.png --preset nothing", "nothing: no preset file .*classifier-224, published, standard"),
         ("enhance IN out.png --preset IN", "IN: not valid JSON"),
-        ("enhance IN out.bmp", "suffix is one of png, tif, jpg, npz, npy, got '.bmp'"),
+        ("enhance IN out.bmp", "suffix is one of png, tif, jpg, npz, npy, dcm, got '.bmp'"),
         ("enhance IN out", "suffix is one of"),
         ("enhance IN out.png --range unit", "png holds whole numbers"),
         ("enhance IN out.png --range huge", "invalid choice: 'huge'"),
@@ -584,5 +584,5 @@ def test_an_interrupt_outside_a_batch_is_130(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "read", interrupt)
+    monkeypatch.setattr(files, "load", interrupt)
     refused(call("measure", film, film), "interrupted", 130)

@@ -14,13 +14,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xray_core import dicom_choice
 from xray_core.decode import Limits
+from xray_core.dicom_choice import DicomChoice
 from xray_core.errors import FileError, PresetError, SettingsError, XrayError
-from xray_core.files import check_output, find, output_names, read, write, write_bytes
+from xray_core.files import check_identity, check_output, find, load, output_names, write, write_bytes
 from xray_core.metrics import COLUMNS, Targets, measure, range_warning, verdict
+from xray_core.params import Value
 from xray_core.pipeline import Settings, parameters, run_pair
 from xray_core.pool import Lost, run_tasks
-from xray_core.presets import Preset, diff, loads
+from xray_core.presets import Preset, derivation, diff, loads
 
 LOG = "log.csv"
 PRESET = "used.preset.json"
@@ -30,8 +33,8 @@ Row = dict[str, Any]
 
 
 def columns() -> tuple[str, ...]:
-    """Return the columns of the log: the file, what was measured, then every setting by its dotted path."""
-    return (*_HEAD, *COLUMNS, "verdict", *parameters())
+    """Return the columns of the log: file, measurements, every setting by its dotted path, what was chosen of DICOM."""
+    return (*_HEAD, *COLUMNS, "verdict", *parameters(), *dicom_choice.COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,12 @@ class Job:
         Format of the outputs, as in ``.png``, and one of `xray_core.files.RANGES`.
     preset
         Name and digest, for the log.
+    choice
+        Which greys and frame of DICOM files are taken.
+    applied
+        The preset, for outputs that can hold it.
+    keep_identity
+        Whether DICOM outputs carry who the film is of.
     """
 
     source: Path
@@ -56,6 +65,9 @@ class Job:
     suffix: str = ".png"
     kind: str = "same"
     limits: Limits = field(default_factory=Limits)
+    choice: DicomChoice = field(default_factory=DicomChoice)
+    applied: Preset | None = None
+    keep_identity: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,16 +105,20 @@ def process(task: Task) -> tuple[Task, Row | None]:
     job, started = task.job, time.perf_counter()
     row: Row = _row(task)
     try:
-        film = read(job.source / task.path, job.limits)
+        film, data = load(job.source / task.path, job.limits, job.choice)
         row |= {"sha256": film.sha256, "bits": film.bits, "width": film.size[0], "height": film.size[1]}
         if task.done == film.sha256 and (job.target / task.output).is_file():
             return task, None
         pair = run_pair(film.pixels, job.settings)
         measured = measure(pair.before, pair.after)
-        write(job.target / task.output, pair.after, job.kind)
+        origin = None
+        if job.applied and job.suffix == ".dcm":
+            origin = derivation(job.applied, film, job.choice, data, keep_identity=job.keep_identity)
+        write(job.target / task.output, pair.after, job.kind, origin)
         row |= measured
         words = f"{verdict(measured, job.targets).sentence} {range_warning(pair.before)}".strip()
         row |= {"status": "SUCCESS", "output": _key(task.output), "verdict": words} | job.settings
+        row |= job.choice.columns() if film.dicom else {}
     except FileError as error:
         row["reason"] = f"{error.code}: {error}"
     except MemoryError:
@@ -161,6 +177,8 @@ def prepare(
     limits: Limits,
     resume: bool,
     overwrite: bool,
+    choice: DicomChoice | None = None,
+    keep_identity: bool = False,
     passed_over: Counter[str] | None = None,
 ) -> tuple[Job, list[Task], dict[str, Row]]:
     """Check a run before anything is written, and list its files.
@@ -177,6 +195,8 @@ def prepare(
         As in `Job`.
     resume, overwrite
         Whether to go on with the run in the target, or to write into it whatever it holds.
+    choice, keep_identity
+        As in `Job`.
     passed_over
         Counts what in the folder is no input; see `xray_core.files.find`.
 
@@ -191,6 +211,7 @@ def prepare(
         If the folders, format or preset don't allow the run.
     """
     check_output(suffix, kind)
+    check_identity(suffix, keep_identity)
     if not source.exists():
         raise SettingsError(f"{source}: no such file or folder")
     folder = source if source.is_dir() else source.parent
@@ -202,7 +223,19 @@ def prepare(
         raise SettingsError(f"{target}: the outputs' folder holds the inputs; choose another")
     if target.exists() and not target.is_dir():
         raise SettingsError(f"{target}: this is a file; the outputs need a folder")
-    job = Job(folder, target, preset.settings, preset.targets, _label(preset), suffix, kind, limits)
+    job = Job(
+        folder,
+        target,
+        preset.settings,
+        preset.targets,
+        _label(preset),
+        suffix,
+        kind,
+        limits,
+        choice or DicomChoice(),
+        preset,
+        keep_identity,
+    )
     done: dict[str, Row] = {}
     if target.is_dir() and any(target.iterdir()) and not overwrite:
         if not (target / PRESET).is_file() and not (target / LOG).is_file():
@@ -219,9 +252,10 @@ def _label(preset: Preset) -> str:
     return f"{name} {preset.digest[:12]}".strip()
 
 
-def _outputs(job: Job) -> dict[str, str]:
+def _outputs(job: Job) -> dict[str, Value]:
     """Return what a run records of its outputs, beside the preset."""
-    return {"format": job.suffix[1:], "range": job.kind}
+    told: dict[str, Value] = {"format": job.suffix[1:], "range": job.kind, **job.choice.changed()}
+    return told | ({"keep-identity": True} if job.keep_identity else {})
 
 
 def _same_run(job: Job, preset: Preset) -> None:
@@ -236,7 +270,10 @@ def _same_run(job: Job, preset: Preset) -> None:
         changes = [(path, *values) for path, values in diff(used, preset).items()]
     if used.targets != preset.targets:
         changes.append(("targets", used.targets, preset.targets))
-    changes += [(name, outputs.get(name), now) for name, now in _outputs(job).items() if outputs.get(name) != now]
+    now = _outputs(job)
+    changes += [
+        (name, outputs.get(name), now.get(name)) for name in outputs | now if outputs.get(name) != now.get(name)
+    ]
     if changes:
         words = ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, a, b in changes)
         raise PresetError(f"{job.target}: the folder holds a run with another preset ({words}); say --overwrite")

@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from xray_core import __version__, batch, files, pool, presets
 from xray_core.decode import Limits
+from xray_core.dicom_choice import CHOICES, DicomChoice
 from xray_core.errors import FileError, SettingsError, XrayError
 from xray_core.image import Film
 from xray_core.metrics import METRICS, measure, range_warning, verdict
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     enhance.add_argument("--range", choices=files.RANGES, default="same", help="range of the values written")
     enhance.add_argument("--json", action="store_true", help="print what was measured as JSON")
     _add_preset(enhance)
+    _add_dicom(enhance)
     _add_limits(enhance)
     enhance.set_defaults(command=_enhance)
 
@@ -129,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     many.add_argument("--json", action="store_true", help="print the counts as JSON")
     _add_preset(many)
+    _add_dicom(many)
     _add_limits(many)
     many.set_defaults(command=_batch)
 
@@ -156,6 +159,24 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"refuse larger pictures before decoding (default {Limits.pixels})",
     )
+
+
+def _add_dicom(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("DICOM")
+    for name, parameter in CHOICES.items():
+        words = f"{parameter.help} {parameter.range_text()}, default {parameter.default}"
+        group.add_argument(f"--{name}", dest=f"dicom.{name}", metavar="V", default=str(parameter.default), help=words)
+    group.add_argument(
+        "--keep-identity",
+        action="store_true",
+        help="carry patient, study and institution into dcm outputs (default: remove them)",
+    )
+
+
+def _choice(arguments: argparse.Namespace) -> DicomChoice:
+    texts = {name: getattr(arguments, f"dicom.{name}") for name in CHOICES}
+    values: dict[str, Any] = {name: CHOICES[name].parse(f"--{name}", text) for name, text in texts.items()}
+    return DicomChoice(**values)
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:
@@ -207,10 +228,10 @@ def _libraries_silent() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _read(path: Path, arguments: argparse.Namespace) -> Film:
+def _load(path: Path, arguments: argparse.Namespace, choice: DicomChoice | None = None) -> tuple[Film, bytes]:
     try:
         with _libraries_silent():
-            return files.read(path, Limits(pixels=arguments.limit_pixels))
+            return files.load(path, Limits(pixels=arguments.limit_pixels), choice)
     except FileError as error:
         raise FileError(error.code, f"{path}: {error}") from error
 
@@ -228,18 +249,22 @@ def _preset(arguments: argparse.Namespace) -> presets.Preset:
 
 
 def _enhance(arguments: argparse.Namespace) -> int:
-    preset = _preset(arguments)
+    preset, choice = _preset(arguments), _choice(arguments)
     files.check_output(arguments.output.suffix, arguments.range)
+    files.check_identity(arguments.output.suffix, arguments.keep_identity)
     if arguments.output.exists() and arguments.input.exists() and arguments.output.samefile(arguments.input):
         say(f"radtune: {arguments.output}: the output is the input; originals are never changed")
         return REFUSED
-    film = _read(arguments.input, arguments)
+    film, data = _load(arguments.input, arguments, choice)
     pair = run_pair(film.pixels, preset.settings)
     measured = measure(pair.before, pair.after)
     try:
-        files.write(arguments.output, pair.after, arguments.range)
+        origin = presets.derivation(preset, film, choice, data, keep_identity=arguments.keep_identity)
+        files.write(arguments.output, pair.after, arguments.range, origin)
     except FileError as error:
         raise FileError(error.code, f"{arguments.output}: {error}") from error
+    if film.dicom and film.dicom.frames > 1:
+        say(f"frame {film.dicom.frame} of {film.dicom.frames}; --frame takes another")
     say(verdict(measured, preset.targets).sentence)
     if words := range_warning(pair.before):
         say(words)
@@ -254,7 +279,7 @@ def _print_json(measured: dict[str, float]) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    films = [run(_read(path, arguments).pixels, untouched()) for path in (arguments.before, arguments.after)]
+    films = [run(_load(path, arguments)[0].pixels, untouched()) for path in (arguments.before, arguments.after)]
     if films[0].shape != films[1].shape:
         one, other = (f"{film.shape[1]} x {film.shape[0]}" for film in films)
         say(f"radtune: the films differ in size: {one} and {other} px")
@@ -283,6 +308,8 @@ def _batch(arguments: argparse.Namespace) -> int:
         limits=Limits(pixels=arguments.limit_pixels),
         resume=arguments.resume,
         overwrite=arguments.overwrite,
+        choice=_choice(arguments),
+        keep_identity=arguments.keep_identity,
         passed_over=passed_over,
     )
     left_out = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))

@@ -15,12 +15,13 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import cv2
 import numpy as np
 from PIL import JpegImagePlugin, PngImagePlugin
 
+from xray_core.dicom_choice import DicomChoice
 from xray_core.errors import FileError, ImageError
 from xray_core.image import Film, Image, checked
 
@@ -78,8 +79,6 @@ _OTHER_KINDS = {
 
 def container_of(head: bytes) -> str | None:
     """Tell a file's format by its first 132 bytes: ``PNG``, ``JPEG``, ``TIFF``, ``NPY``, ``NPZ``, ``DICOM`` or None."""
-    if head[128:132] == b"DICM":
-        return "DICOM"
     signatures = {
         b"\x89PNG\r\n\x1a\n": "PNG",
         b"\xff\xd8\xff": "JPEG",
@@ -91,10 +90,26 @@ def container_of(head: bytes) -> str | None:
         b"PK\x03\x04": "NPZ",
         b"PK\x05\x06": "NPZ",
     }
-    return next((kind for start, kind in signatures.items() if head.startswith(start)), None)
+    kind = next((kind for start, kind in signatures.items() if head.startswith(start)), None)
+    # The preamble of a DICOM file may hold what another program takes for its own format.
+    return "DICOM" if head[128:132] == b"DICM" or (kind is None and _begins_as_dataset(head)) else kind
 
 
-def decode(data: bytes, name: str, limits: Limits | None = None) -> Film:
+def _begins_as_dataset(head: bytes) -> bool:
+    """Tell a DICOM file without preamble: it begins with group 2 or 8, and a known VR or a small, even length.
+
+    No other format that is read here begins so.
+    """
+    order: Literal["little", "big"] = "little" if head[1:2] == b"\0" else "big"
+    group, element = int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order)
+    if len(head) < 132 or group not in (2, 8) or element > 0x0070:
+        return False
+    explicit = head[4:6] in (b"UL", b"UI", b"CS", b"OB", b"SH", b"DA", b"TM", b"LO", b"AE", b"DT", b"US")
+    length = int.from_bytes(head[4:8], "little")
+    return explicit or (order == "little" and 0 < length <= 64 and length % 2 == 0)
+
+
+def decode(data: bytes, name: str, limits: Limits | None = None, dicom: DicomChoice | None = None) -> Film:
     """Decode a file's bytes.
 
     Parameters
@@ -105,6 +120,8 @@ def decode(data: bytes, name: str, limits: Limits | None = None) -> Film:
         The file's name, for the film; it says nothing about the format.
     limits
         What is refused before decoding.
+    dicom
+        Which greys and frame of a DICOM file are taken; the file's first by default.
 
     Raises
     ------
@@ -120,10 +137,13 @@ def decode(data: bytes, name: str, limits: Limits | None = None) -> Film:
     if container is None:
         kind = next((words for start, words in _OTHER_KINDS.items() if data.startswith(start)), None)
         said = f"this is {kind}, " if kind else "the content is "
-        raise FileError("UNSUPPORTED", f"{said}no PNG, JPEG, TIFF, NPZ or NPY picture")
+        raise FileError("UNSUPPORTED", f"{said}no PNG, JPEG, TIFF, DICOM, NPZ or NPY picture")
     if container == "DICOM":
-        raise FileError("UNSUPPORTED", "this is a DICOM file, which this version cannot read; export it as 16-bit PNG")
+        # Takes 0.2 s: only those who open a DICOM file wait for it.
+        from xray_core.dicom import film
     try:
+        if container == "DICOM":
+            return film(data, name, dicom or DicomChoice(), limits.check, limits.file_bytes)
         decoded = _DECODERS[container](data, limits)
         pixels = checked(decoded.pixels)
     except FileError:
@@ -133,8 +153,10 @@ def decode(data: bytes, name: str, limits: Limits | None = None) -> Film:
     except MemoryError:
         raise FileError("MEMORY", "not enough memory to decode the picture") from None
     except Exception as error:
-        # The decoders raise nearly anything on damaged input. Their words may quote the file, so only ours go on.
-        raise FileError("DECODE", f"the {container} data is damaged or cut short") from error
+        # The decoders raise nearly anything on damaged input. Their words may quote the file, so only ours go on; of a
+        # DICOM file not even as the cause, which a traceback would print.
+        cause = None if container == "DICOM" else error
+        raise FileError("DECODE", f"the {container} data is damaged or cut short") from cause
     digest = hashlib.sha256(data).hexdigest()
     return Film(pixels, name, decoded.bits, digest, container, decoded.photometric)
 

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xray_core.decode import Limits, container_of, decode
+from xray_core.derivation import Derivation
+from xray_core.dicom_choice import DicomChoice
 from xray_core.errors import FileError, SettingsError
 from xray_core.image import Film, Image, full_scale
 
@@ -25,7 +27,7 @@ SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz", ".npy", ".dcm", ".dicom", ".bmp", ".gif", ".webp", ".jp2"]
 )
 """Files with these suffixes count as pictures when a folder is listed, whatever is in them."""
-FORMATS = ("png", "tif", "jpg", "npz", "npy")
+FORMATS = ("png", "tif", "jpg", "npz", "npy", "dcm")
 RANGES = {
     "same": "the depth of the film",
     "uint8": "0 to 255",
@@ -36,8 +38,15 @@ RANGES = {
 _JPEG_QUALITY = 95
 
 
-def read(path: str | os.PathLike[str], limits: Limits | None = None) -> Film:
-    """Read and decode a file.
+def read(path: str | os.PathLike[str], limits: Limits | None = None, dicom: DicomChoice | None = None) -> Film:
+    """Read and decode a file; see `load`."""
+    return load(path, limits, dicom)[0]
+
+
+def load(
+    path: str | os.PathLike[str], limits: Limits | None = None, dicom: DicomChoice | None = None
+) -> tuple[Film, bytes]:
+    """Read and decode a file; return the film and the file's bytes.
 
     Parameters
     ----------
@@ -45,6 +54,8 @@ def read(path: str | os.PathLike[str], limits: Limits | None = None) -> Film:
         Any file; its format is told by content.
     limits
         What is refused before decoding.
+    dicom
+        Which greys and frame of a DICOM file are taken.
 
     Raises
     ------
@@ -62,7 +73,7 @@ def read(path: str | os.PathLike[str], limits: Limits | None = None) -> Film:
         data = path.read_bytes()
     except OSError as error:
         raise FileError("READ", reason(error)) from error
-    return decode(data, path.name, limits)
+    return decode(data, path.name, limits, dicom), data
 
 
 def reason(error: OSError) -> str:
@@ -108,6 +119,8 @@ def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
 
 
 def _looks_like_a_picture(path: Path) -> bool:
+    if path.name == "DICOMDIR":  # the table of contents of a disc: DICOM, but of no film
+        return False
     try:
         with path.open("rb") as file:
             container = container_of(file.read(132))
@@ -175,11 +188,17 @@ def check_output(suffix: str, kind: str = "same") -> None:
     if kind in ("unit", "zscore") and name not in ("npz", "npy"):
         raise SettingsError(f"{name} holds whole numbers; the range {kind} needs npz or npy")
     if kind == "uint16" and name == "jpg":
-        raise SettingsError("jpg holds 8 bits; the range uint16 needs png, tif, npz or npy")
+        raise SettingsError("jpg holds 8 bits; the range uint16 needs png, tif, npz, npy or dcm")
 
 
-def encode(image: NDArray[np.float32] | Image, suffix: str) -> bytes:
-    """Encode an image as the format of a suffix; the same image always gives the same bytes.
+def check_identity(suffix: str, keep_identity: bool) -> None:
+    """Raise `SettingsError` where identity is to be kept by a format that has no place for it."""
+    if keep_identity and suffix.lower() != ".dcm":
+        raise SettingsError("only dcm has a place for the patient's identity; leave --keep-identity out")
+
+
+def encode(image: NDArray[np.float32] | Image, suffix: str, origin: Derivation | None = None) -> bytes:
+    """Encode an image as the format of a suffix; the same image always gives the same bytes, but for DICOM.
 
     Parameters
     ----------
@@ -187,9 +206,15 @@ def encode(image: NDArray[np.float32] | Image, suffix: str) -> bytes:
         Gray; ``float32`` only for NPZ and NPY. JPEG holds 8 bits, so deeper images are rounded to them.
     suffix
         Such as ``.png``; one of `FORMATS`.
+    origin
+        What the image was made of, for the formats that can tell.
     """
     check_output(suffix)
     name = suffix.lower().lstrip(".")
+    if name == "dcm":
+        from xray_core.dicom_out import derived  # takes 0.2 s: only those who write DICOM wait for it
+
+        return derived(image, origin)
     if name in ("npz", "npy"):
         return _encode_numpy(image, packed=name == "npz")
     if name in ("tif", "tiff"):
@@ -221,8 +246,8 @@ def _encode_numpy(image: NDArray[np.float32] | Image, *, packed: bool) -> bytes:
     return stream.getvalue()
 
 
-def write(path: str | os.PathLike[str], image: Image, kind: str = "same") -> None:
-    """Encode an image by the path's suffix and write it, whole or not at all.
+def write(path: str | os.PathLike[str], image: Image, kind: str = "same", origin: Derivation | None = None) -> None:
+    """Encode an image by the path's suffix and write it, whole or not at all; see `encode`.
 
     Raises
     ------
@@ -233,7 +258,7 @@ def write(path: str | os.PathLike[str], image: Image, kind: str = "same") -> Non
     """
     path = Path(path)
     check_output(path.suffix, kind)
-    write_bytes(path, encode(in_range(image, kind), path.suffix))
+    write_bytes(path, encode(in_range(image, kind), path.suffix, origin))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

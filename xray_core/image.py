@@ -20,6 +20,30 @@ Image = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class DicomFacts:
+    """What a DICOM file says of a film besides: numbers and our own words, never a text of the file.
+
+    Attributes
+    ----------
+    frame, frames
+        Number of the frame shown, from 1, and how many the file holds.
+    voi
+        How the greys shown were chosen: ``VOI LUT 1 of 1``, ``window 1 of 2 (LINEAR)``, ``whole range``, or ``colour``.
+    spacing_from
+        Where the film's spacing is from: ``Pixel Spacing`` (in the patient, where calibrated), ``Imager Pixel Spacing``
+        (at the detector, so anatomy is smaller), ``Nominal Scanned Pixel Spacing`` (of a digitised film), or empty.
+    exposure_index
+        Exposure Index (IEC 62494-1) as the device reports it, or None.
+    """
+
+    frame: int
+    frames: int
+    voi: str
+    spacing_from: str = ""
+    exposure_index: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Film:
     """A decoded file: its pixels and the facts that do not identify a person.
 
@@ -34,13 +58,15 @@ class Film:
     sha256
         Hexadecimal digest of the file's bytes.
     container
-        ``"PNG"``, ``"JPEG"``, ``"TIFF"``, ``"NPZ"`` or ``"NPY"``.
+        ``"PNG"``, ``"JPEG"``, ``"TIFF"``, ``"NPZ"``, ``"NPY"`` or ``"DICOM"``.
     photometric
         Photometric interpretation as the file declares it, in the words of DICOM: ``MONOCHROME1``, ``MONOCHROME2``,
-        ``RGB`` or ``PALETTE COLOR``.
+        ``RGB``, ``PALETTE COLOR`` or one of DICOM's ``YBR_...``.
     spacing
         Distance of neighbouring pixels in mm, down the rows and across the columns (as DICOM's Pixel Spacing), or None
         where the file does not tell.
+    dicom
+        What only a DICOM file tells, or None for another.
     """
 
     pixels: Image
@@ -50,6 +76,7 @@ class Film:
     container: str
     photometric: str
     spacing: tuple[float, float] | None = None
+    dicom: DicomFacts | None = None
 
     @property
     def size(self) -> tuple[int, int]:

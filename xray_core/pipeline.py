@@ -11,10 +11,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from xray_core.errors import SettingsError
 from xray_core.image import Image, checked
 from xray_core.params import Parameter, Value
-from xray_core.steps import STEPS, Step
+from xray_core.steps import STEPS, Step, magnification
 
 Settings = dict[str, Value]
 
@@ -131,6 +133,37 @@ def run_pair(image: Image, settings: Mapping[str, object]) -> Pair:
 def run(image: Image, settings: Mapping[str, object]) -> Image:
     """Apply settings to an image; see `run_pair`. The result is gray, of the image's dtype, and read-only."""
     return run_pair(image, settings).after
+
+
+def scale(size: tuple[int, int], settings: Mapping[str, object]) -> tuple[float, float]:
+    """Return how many pixels a distance of one pixel becomes, across and down.
+
+    Parameters
+    ----------
+    size
+        Width and height of the film.
+    settings
+        Any part of the settings; the rest is at its defaults.
+    """
+    # A picture without memory of its own: only its shape goes through the steps that come before.
+    image: Image = np.broadcast_to(np.uint8(0), size[::-1])
+    for step, values in active(check(settings)):
+        if step.name == "resize":
+            return magnification(image.shape[1], image.shape[0], size=values["size"], fit=values["fit"])  # type: ignore[arg-type]
+        if step.both:
+            image = step.apply(image, values)
+    return 1.0, 1.0
+
+
+def moved(settings: Mapping[str, object]) -> bool:
+    """Whether settings put pixels elsewhere: any geometric step is on."""
+    return any(step.both and step.switchable for step, _ in active(check(settings)))
+
+
+def summary(settings: Mapping[str, object]) -> str:
+    """Return the steps that are on and their values in a line, for a person."""
+    used = [(step, values) for step, values in active(check(settings))]
+    return ", ".join(step.name + "".join(f" {name}={value}" for name, value in values.items()) for step, values in used)
 
 
 class Staged:

@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 
 from xray_core import __version__
 from xray_core.decode import decode
+from xray_core.derivation import Derivation
+from xray_core.dicom_choice import DicomChoice
 from xray_core.errors import PresetError, SettingsError
 from xray_core.image import Film
 from xray_core.metrics import DEFAULT_TARGETS, Targets, check_targets
 from xray_core.params import Value
-from xray_core.pipeline import Settings, check, digest, run
+from xray_core.pipeline import Settings, check, digest, moved, run, scale, summary
 
 FORMAT = "radtune-preset"
 SCHEMA_VERSION = 1
@@ -100,6 +102,30 @@ class Preset:
     def dumps(self) -> str:
         """Return the file's text."""
         return json.dumps(self.document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def derivation(
+    preset: Preset, film: Film, choice: DicomChoice, file: bytes, *, keep_identity: bool = False
+) -> Derivation:
+    """Return what an output says of its making: a film, its file's bytes, and a preset.
+
+    The preset's name and note, and the film's name, are left out: a person wrote them, maybe of a person.
+    """
+    private = ("name", "note", "tuned_on")
+    across, down = scale(film.size, preset.settings)
+    document = {key: value for key, value in preset.document.items() if key not in private}
+    return Derivation(
+        film=film,
+        digest=preset.digest,
+        text=json.dumps({"digest": preset.digest, "preset": document}, sort_keys=True, allow_nan=False),
+        summary=summary(preset.settings),
+        choice=choice,
+        scale=(down, across),
+        moved=moved(preset.settings),
+        file_bytes=len(file),
+        source=file if film.container == "DICOM" else b"",
+        keep_identity=keep_identity,
+    )
 
 
 def file_name(name: str) -> str:

@@ -99,6 +99,16 @@ def _percent(label: str, help: str) -> Range:
     return Range(default=0.0, low=0.0, high=45.0, step=0.5, unit="%", label=label, help=help)
 
 
+def magnification(width: int, height: int, *, size: int, fit: str) -> tuple[float, float]:
+    """Return how many pixels one of a film's becomes in the step ``resize``, across and down."""
+    if fit == "stretch":
+        return size / width, size / height
+    if fit == "crop":
+        return size / min(width, height), size / min(width, height)
+    scale = size / max(width, height)
+    return max(round(width * scale), 1) / width, max(round(height * scale), 1) / height
+
+
 def _to_black(default: float, most: float, needs: tuple[str, Value] | None = None) -> Range:
     words = "Share of the darkest pixels made black."
     return Range(default=default, low=0.0, high=most, step=0.1, unit="%", label="To black", help=words, needs=needs)
@@ -156,13 +166,13 @@ def resize(image: Image, *, size: int, fit: str, interpolation: str) -> Image:
         "nearest": cv2.INTER_NEAREST,
     }
     height, width = image.shape[:2]
+    across, down = magnification(width, height, size=size, fit=fit)
     if fit == "crop":
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         image = np.ascontiguousarray(image[top : top + side, left : left + side])
         height = width = side
-    scale = size / max(height, width)
-    inner = (max(round(width * scale), 1), max(round(height * scale), 1)) if fit == "pad" else (size, size)
+    inner = round(width * across), round(height * down)
     scaled = cv2.resize(image, inner, interpolation=flags[interpolation])
     top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
     return cv2.copyMakeBorder(

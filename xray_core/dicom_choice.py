@@ -1,0 +1,61 @@
+"""What a caller may choose of a DICOM file: how grey values are shown, which window, which frame.
+
+Flags of the command line and columns of the log follow from `CHOICES`. They are no settings: a preset says what is done
+to a film, these say which film it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xray_core.params import Choice, Parameter, Range, Value
+
+CHOICES: dict[str, Parameter] = {
+    "voi": Choice(
+        default="lut",
+        options={
+            "lut": "VOI LUT, else window",
+            "window": "Window, never the VOI LUT",
+            "none": "Neither: the whole declared range",
+        },
+        label="Grey values of DICOM",
+        help="Which of the file's own transformations choose the greys shown; some makers' VOI LUTs are wrong.",
+    ),
+    "window": Range(
+        default=1,
+        low=1,
+        high=999,
+        step=1,
+        label="Window",
+        help="Number of the window, or VOI LUT, where there are more.",
+    ),
+    "frame": Range(
+        default=1, low=1, high=999_999, step=1, label="Frame", help="Number of the frame of a multi-frame DICOM file."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DicomChoice:
+    """A value for each of `CHOICES`, or `SettingsError`. Numbers begin at 1, as DICOM's own do."""
+
+    voi: str = CHOICES["voi"].default
+    window: int = CHOICES["window"].default
+    frame: int = CHOICES["frame"].default
+
+    def __post_init__(self) -> None:
+        for name, parameter in CHOICES.items():
+            parameter.check(name, getattr(self, name))
+
+    def columns(self) -> dict[str, Value]:
+        """Return the choices by the names of the log's columns."""
+        return {column: getattr(self, name) for name, column in zip(CHOICES, COLUMNS, strict=True)}
+
+    def changed(self) -> dict[str, Value]:
+        """Return the choices that differ from the defaults, by their column."""
+        usual = DicomChoice().columns()
+        return {column: value for column, value in self.columns().items() if value != usual[column]}
+
+
+COLUMNS = tuple(f"dicom.{name}" for name in CHOICES)
+"""Columns of the log, one for each choice."""
