@@ -34,13 +34,17 @@ class Film:
     sha256
         Hexadecimal digest of the file's bytes.
     container
-        ``"PNG"``, ``"JPEG"``, ``"TIFF"``, ``"NPZ"`` or ``"NPY"``.
+        ``"PNG"``, ``"JPEG"``, ``"TIFF"``, ``"BMP"``, ``"WEBP"``, ``"NPZ"`` or ``"NPY"``.
     photometric
         Photometric interpretation as the file declares it, in the words of DICOM: ``MONOCHROME1``, ``MONOCHROME2``,
         ``RGB`` or ``PALETTE COLOR``.
     spacing
         Distance of neighbouring pixels in mm, down the rows and across the columns (as DICOM's Pixel Spacing), or None
         where the file does not tell.
+    page, pages
+        Which page of the file this is, counted from 1, and how many it has.
+    notes
+        Rules that decoding applied and that one should know of, each as a sentence in our own words.
     """
 
     pixels: Image
@@ -50,6 +54,15 @@ class Film:
     container: str
     photometric: str
     spacing: tuple[float, float] | None = None
+    page: int = 1
+    pages: int = 1
+    notes: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> str:
+        """What a person should know of how this was read, in sentences; empty where nothing is unusual."""
+        page = (f"Page {self.page} of {self.pages}.",) if self.pages > 1 else ()
+        return " ".join((*page, *self.notes))
 
     @property
     def size(self) -> tuple[int, int]:
