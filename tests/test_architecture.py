@@ -20,6 +20,7 @@ CORE_FLOORS = {
     "threads": 1,
     "limits": 1,
     "stored": 1,
+    "names": 1,
     "tones": 2,
     "phantom": 2,
     "similarity": 2,

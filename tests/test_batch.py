@@ -26,9 +26,10 @@ from xray_core import batch, cli
 from xray_core.batch import LOG, PRESET, RUN, Row, Summary, columns, prepare, read_log, run_batch
 from xray_core.decode import Limits
 from xray_core.errors import PresetError, SettingsError
-from xray_core.files import encode, find, output_names, read, write
+from xray_core.files import encode, find, read, write
 from xray_core.image import Image
 from xray_core.metrics import COLUMNS
+from xray_core.names import output_names
 from xray_core.params import Choice, Range
 from xray_core.pipeline import Settings, Staged, parameters, run, run_pair
 from xray_core.presets import Preset, builtin, create

@@ -16,8 +16,9 @@ from typing import Any
 
 from xray_core.decode import Limits
 from xray_core.errors import FileError, PresetError, SettingsError, XrayError
-from xray_core.files import check_output, find, output_names, read, write, write_bytes
+from xray_core.files import check_output, find, read, write, write_bytes
 from xray_core.metrics import COLUMNS, Targets, measure, range_warning, verdict
+from xray_core.names import output_names
 from xray_core.pipeline import Settings, parameters, run_pair
 from xray_core.pool import Lost, run_tasks
 from xray_core.presets import Preset, diff, loads

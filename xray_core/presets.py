@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xray_core import __version__
+from xray_core import __version__, embedding
 from xray_core.decode import decode
 from xray_core.errors import PresetError, SettingsError
 from xray_core.image import Film
@@ -191,6 +191,10 @@ def loads(text: str | bytes) -> Preset:
     PresetError
         One line that names the key and, where there is one, the range.
     """
+    return Preset(_document(text))
+
+
+def _document(text: str | bytes) -> dict[str, Any]:
     if len(text) > _MOST_BYTES:
         raise PresetError(f"a preset has at most {_MOST_BYTES // 1000} kB")
     try:
@@ -209,7 +213,7 @@ def loads(text: str | bytes) -> Preset:
         raise PresetError("not valid JSON: nested too deeply") from None
     if not isinstance(document, dict):
         raise PresetError("a preset is a JSON object")
-    return Preset(document)
+    return document
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -236,6 +240,49 @@ def _whole(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise PresetError(f"{text[:_MOST_DIGITS]}... is no value; whole numbers have at most {_MOST_DIGITS} digits")
     return int(text)
+
+
+def embedded(preset: Preset) -> str:
+    """Return what travels of a preset in the pictures made with it: its digest, and all but what could name a person.
+
+    The note stays behind, and so do the digests of the films it was tuned on.
+    """
+    document = {key: value for key, value in preset.document.items() if key != "note"}
+    if size := (document.get("tuned_on") or {}).get("size"):
+        document["tuned_on"] = {"size": size}
+    document["made_with"] = {key: text for key, text in document.get("made_with", {}).items() if key in made_with()}
+    carried = {"digest": preset.digest, "preset": document}
+    return json.dumps(carried, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def of_text(text: str) -> Preset:
+    """Return the preset of a text made by `embedded`; raises `PresetError`."""
+    carried = _document(text)
+    if not isinstance(carried.get("preset"), dict):
+        raise PresetError("what the picture carries is no preset")
+    preset = Preset(carried["preset"])
+    if carried.get("digest") != preset.digest:
+        raise PresetError("the settings in the picture don't fit their digest: it was altered")
+    return preset
+
+
+def of_picture(data: bytes) -> Preset:
+    """Return the preset that a picture carries, which was made with it.
+
+    Parameters
+    ----------
+    data
+        The whole file: PNG, JPEG, TIFF or NPZ.
+
+    Raises
+    ------
+    PresetError
+        If it carries none, or one that is refused.
+    """
+    text = embedding.text_of(data)
+    if text is None:
+        raise PresetError("the file carries no settings of RadTune")
+    return of_text(text)
 
 
 def load(name: str) -> Preset:
