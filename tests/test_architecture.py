@@ -40,6 +40,7 @@ CORE_FLOORS = {
     "presets": 5,
     "audit": 5,
     "archive": 5,
+    "batch_log": 5,
     "adapt": 6,
     "search": 6,
     "ml": 6,

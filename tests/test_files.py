@@ -306,3 +306,12 @@ def test_a_folder_in_the_way_is_said(tmp_path: Path) -> None:
             files.write_bytes(path, b"new")
         assert caught.value.code == "WRITE"
     assert not parts(tmp_path)
+
+
+def test_quality_is_for_jpeg(textured: Textured, tmp_path: Path) -> None:
+    image = textured(200, 200)
+    sizes = [len(encode(image, ".jpg", quality=quality)) for quality in (20, 60, 95, 100)]
+    assert sizes == sorted(sizes)
+    assert encode(image, ".jpg") == encode(image, ".jpg", quality=95)
+    with pytest.raises(SettingsError, match="a quality is for jpg"):
+        write(tmp_path / "film.png", image, quality=90)
