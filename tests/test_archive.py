@@ -173,6 +173,17 @@ def test_a_name_that_leads_out_is_a_row_and_no_file(tmp_path: Path, png: bytes, 
     assert not Path("/tmp/absolute.png").exists()
 
 
+def test_an_entry_without_a_name_is_passed_over(png: bytes) -> None:
+    counts = Counter[str]()
+    data = bytearray(zipped(("x", b"words"), ("a.png", png)))
+    for signature, place, size in ((b"PK\x03\x04", 26, 30), (b"PK\x01\x02", 28, 46)):
+        at = data.index(signature)
+        # The name becomes part of the extra field, which nobody reads.
+        struct.pack_into("<HH", data, at + place, 0, 1)
+        assert data[at + size : at + size + 1] == b"x"
+    assert names(bytes(data), counts) == ["a.png"]
+
+
 def test_links_are_passed_over(png: bytes) -> None:
     counts = Counter[str]()
     assert names(link("link.png", "/etc/passwd"), counts) == []

@@ -119,7 +119,8 @@ class Archive:
     @property
     def is_numpy(self) -> bool:
         """Whether it is an NPZ: one file with arrays, rather than an archive of films."""
-        names = [entry.filename for entry in self._zip.infolist() if not entry.is_dir()]
+        names = [entry.filename for entry in self._zip.infolist()]
+        names = [name for name in names if not name.endswith("/")]
         return bool(names) and all(name.endswith(".npy") for name in names)
 
     def members(self, passed_over: Counter[str] | None = None) -> list[Member]:
@@ -134,7 +135,8 @@ class Archive:
         found = []
         for number, entry in enumerate(self._zip.infolist()):
             path = _path(entry.filename)
-            if entry.is_dir():
+            # Not by is_dir(), which falls over an empty name.
+            if entry.filename.endswith("/"):
                 continue
             if any(part.startswith(".") and part != ".." for part in path.parts) or "__MACOSX" in path.parts:
                 counts["hidden"] += 1

@@ -70,7 +70,7 @@ def open_npz(data: bytes, limits: Limits) -> Opened:
     archive = zipfile.ZipFile(io.BytesIO(data))
     entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
     if not entries:
-        raise FileError("UNSUPPORTED", "the zip archive holds no NumPy array")
+        raise FileError("UNSUPPORTED", "the zip archive holds no NumPy array; an archive of films is for batch")
     limits.check_pages(len(entries))
     for entry in entries:
         check_packing(entry)

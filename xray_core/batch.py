@@ -134,11 +134,16 @@ def process(task: Task) -> tuple[Task, list[Row]]:
         if task.done == sha256(data).hexdigest() and all((job.target / path).is_file() for path in task.outputs):
             return task, []
         opened = open_pages(data, task.path.name, job.limits)
+        del data
         rows = []
         for page in range(1, opened.count + 1):
             row = _row(task, page, opened.count)
             with _reasons(row):
-                _enhance(opened.film(page, job.levels), page_name(task.output, page, opened.count), job, row)
+                film = opened.film(page, job.levels)
+                if page == opened.count:
+                    # Its bytes may be as many as what computing takes.
+                    opened.close()
+                _enhance(film, page_name(task.output, page, opened.count), job, row)
             row["seconds"] = round(time.perf_counter() - started, 4)
             started = time.perf_counter()
             rows.append(row)

@@ -83,17 +83,22 @@ class Pages:
 
     def __init__(self, data: bytes, name: str, container: str, opened: Opened) -> None:
         self.count = opened.pages
-        self._data = data
         self._name = name
         self._container = container
-        self._opened = opened
+        self._opened: Opened | None = opened
         self._sha256 = hashlib.sha256(data).hexdigest()
+
+    def close(self) -> None:
+        """Let the file's bytes go; films that were decoded stay."""
+        self._opened = None
 
     def film(self, page: int = 1, levels: Levels | None = None) -> Film:
         """Decode one page, counted from 1; see `decode`."""
         if not 1 <= page <= self.count:
             pages = "one page" if self.count == 1 else f"pages 1 to {self.count}"
             raise FileError("UNSUPPORTED", f"the file has {pages}, and no page {page}")
+        if self._opened is None:
+            raise FileError("READ", "the file was closed")
         with _in_our_words(self._container):
             decoded = self._opened.read(page - 1)
             pixels, bits, notes = _pixels(decoded, levels)

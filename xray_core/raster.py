@@ -26,6 +26,7 @@ def open_png(data: bytes, limits: Limits) -> Opened:
     """Open a PNG."""
     header = PngImagePlugin.PngImageFile(io.BytesIO(data))
     limits.check(*header.size)
+    _check_chunks(data)
     bits = data[24]  # IHDR stands first and at a fixed place; Pillow has checked that it does
 
     def read(page: int) -> Decoded:
@@ -38,6 +39,18 @@ def open_png(data: bytes, limits: Limits) -> Opened:
         return Decoded(values, values.dtype.itemsize * 8, photometric, notes, stored_bits=0 if indexed else bits)
 
     return Opened(1, read)
+
+
+def _check_chunks(data: bytes) -> None:
+    """Refuse chunks that say to be longer than the file: OpenCV takes as much memory as a chunk says it has."""
+    place = 8
+    while place < len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if end > len(data):
+            raise FileError("DECODE", "the PNG is cut short: a part of it ends behind the file's end")
+        if data[place + 4 : place + 8] == b"IEND":
+            return
+        place = end
 
 
 def open_jpeg(data: bytes, limits: Limits) -> Opened:

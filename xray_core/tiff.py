@@ -93,7 +93,10 @@ def _check_complete(tiff: Any, pages: list[Any]) -> None:
 
 def _decoded(page: Any, data: bytes, limits: Limits) -> Decoded:
     limits.check(page.imagewidth, page.imagelength)
-    if page.samplesperpixel > 4 or page.imagedepth > 1:
+    if page.is_tiled:
+        # A tile may be larger than the picture, and is unpacked whole.
+        limits.check(page.tilewidth, page.tilelength)
+    if page.samplesperpixel > 4 or page.imagedepth > 1 or (page.is_tiled and page.tiledepth > 1):
         raise FileError("UNSUPPORTED", "the TIFF has more than 4 channels, or depth; one picture is expected")
     bits, kind = page.bitspersample, page.sampleformat
     photometric = getattr(page.photometric, "name", "unknown")
@@ -101,7 +104,7 @@ def _decoded(page: Any, data: bytes, limits: Limits) -> Decoded:
     if not isinstance(bits, int) or kind not in _KINDS or page.dtype is None or not 1 <= bits <= 64:
         raise FileError("UNSUPPORTED", "the TIFF holds complex or other unusual values")
     if packing not in _PACKINGS:
-        raise FileError("UNSUPPORTED", f"TIFF packed in way {packing}; deflate, LZW, PackBits, JPEG and fax are read")
+        raise FileError("UNSUPPORTED", f"TIFF of compression {packing}; deflate, LZW, PackBits, JPEG and fax are read")
     _check_segments(page, packing, data)
     if photometric == "YCBCR" and packing not in _JPEG:
         raise FileError("UNSUPPORTED", "TIFF with photometric interpretation YCBCR, but not compressed as JPEG")
