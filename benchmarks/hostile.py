@@ -165,7 +165,8 @@ def main() -> int:
             faults.append(f"{name}: {mine[0]['reason']}")
     # Only those that were waited for count.
     DECODER.close()
-    multiprocessing.active_children()
+    for child in multiprocessing.active_children():
+        child.join()
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if most > MOST_MEMORY:
         faults.append(f"a process took {most / 1e6:.2f} GB")

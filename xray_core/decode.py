@@ -90,6 +90,8 @@ class Pages:
 
     def close(self) -> None:
         """Let the file's bytes go; films that were decoded stay."""
+        if self._opened is not None:
+            self._opened.close()
         self._opened = None
 
     def film(self, page: int = 1, levels: Levels | None = None) -> Film:
@@ -170,7 +172,11 @@ def decode(
     FileError
         With a code and words for a person, for anything that is no readable radiograph.
     """
-    return open_pages(data, name, limits).film(page, levels)
+    opened = open_pages(data, name, limits)
+    try:
+        return opened.film(page, levels)
+    finally:
+        opened.close()
 
 
 @contextmanager

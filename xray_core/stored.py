@@ -60,10 +60,11 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Opened:
-    """A file whose pictures can be read: how many, and what reads one of them, counted from 0."""
+    """A file whose pictures can be read: how many, what reads one, counted from 0, and what lets its bytes go."""
 
     pages: int
     read: Callable[[int], Decoded]
+    close: Callable[[], None] = lambda: None
 
 
 def check_levels(levels: Levels) -> None:

@@ -31,7 +31,8 @@ def open_tiff(data: bytes, limits: Limits) -> Opened:
     """Open a TIFF."""
     import tifffile  # takes 0.1 s: only those who open a TIFF wait for it
 
-    tiff = tifffile.TiffFile(io.BytesIO(data))
+    stream = io.BytesIO(data)
+    tiff = tifffile.TiffFile(stream)
     pages = _pages(tiff, limits)
     stack = len(pages) == 1 and _is_stack_of_four(pages[0])
     _check_complete(tiff, pages)
@@ -45,7 +46,8 @@ def open_tiff(data: bytes, limits: Limits) -> Opened:
 
     if not stack:
         limits.check(pages[0].imagewidth, pages[0].imagelength)
-    return Opened(4 if stack else len(pages), read)
+    # The pages know their file, and the file its pages: both would stay until the next collection of garbage.
+    return Opened(4 if stack else len(pages), read, stream.close)
 
 
 def _pages(tiff: Any, limits: Limits) -> list[Any]:
