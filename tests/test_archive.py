@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import resource
 import stat
 import struct
 import subprocess
@@ -27,6 +26,8 @@ from xray_core.files import find, read, write
 from xray_core.image import Image
 from xray_core.pipeline import Settings, run
 from xray_core.presets import create
+
+resource = pytest.importorskip("resource", reason="memory is measured on POSIX")
 
 Textured = Callable[..., Image]
 

@@ -313,8 +313,20 @@ def test_films_that_cannot_be_read_are_one_line_and_1(
 
 
 def test_a_damaged_film_is_one_line_whatever_the_decoder_prints(film: Path, tmp_path: Path) -> None:
-    film.write_bytes(film.read_bytes()[:-40])
+    whole = film.read_bytes()
+    film.write_bytes(whole[:-40])
+    refused(command("enhance", film, tmp_path / "out.png"), r"film\.png: the PNG is cut short", 1)
+    middle = len(whole) // 2
+    film.write_bytes(whole[:middle] + bytes(8) + whole[middle + 8 :])
     refused(command("enhance", film, tmp_path / "out.png"), r"film\.png: the picture data is damaged or cut short", 1)
+
+
+def test_page_and_levels_are_those_of_before(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:
+    pixels = read(film).pixels
+    np.save(tmp_path / "before.npy", np.stack([pixels[::-1], pixels]).astype(np.float32))
+    status, out, _ = call("measure", tmp_path / "before.npy", film, "--page", 2, "--levels", 0, 255, "--json")
+    assert status == 0
+    assert json.loads(out)["ssim"] > 0.999
 
 
 def test_limits(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path, PurePath
 
 import cv2
@@ -130,11 +129,9 @@ def process(task: Task) -> tuple[Task, list[Row]]:
     job, started = task.job, time.perf_counter()
     row = _row(task)
     with _reasons(row):
-        data = _read(task)
-        if task.done == sha256(data).hexdigest() and all((job.target / path).is_file() for path in task.outputs):
+        opened = open_pages(_read(task), task.path.name, job.limits)
+        if task.done == opened.sha256 and all((job.target / path).is_file() for path in task.outputs):
             return task, []
-        opened = open_pages(data, task.path.name, job.limits)
-        del data
         rows = []
         for page in range(1, opened.count + 1):
             row = _row(task, page, opened.count)

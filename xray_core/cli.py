@@ -301,7 +301,9 @@ def _print_json(measured: dict[str, float]) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    films = [run(_read(path, arguments).pixels, untouched()) for path in (arguments.before, arguments.after)]
+    plain = argparse.Namespace(**vars(arguments) | {"page": 1, "levels": None})
+    read = (_read(arguments.before, arguments), _read(arguments.after, plain))
+    films = [run(film.pixels, untouched()) for film in read]
     if films[0].shape != films[1].shape:
         one, other = (f"{film.shape[1]} x {film.shape[0]}" for film in films)
         say(f"radtune: the films differ in size: {one} and {other} px")

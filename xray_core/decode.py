@@ -79,6 +79,8 @@ class Pages:
     ----------
     count
         Number of pages: of a TIFF, of the stacks and arrays of an NPZ or NPY; 1 for other formats.
+    sha256
+        Hexadecimal digest of the file's bytes.
     """
 
     def __init__(self, data: bytes, name: str, container: str, opened: Opened) -> None:
@@ -86,7 +88,7 @@ class Pages:
         self._name = name
         self._container = container
         self._opened: Opened | None = opened
-        self._sha256 = hashlib.sha256(data).hexdigest()
+        self.sha256 = hashlib.sha256(data).hexdigest()
 
     def close(self) -> None:
         """Let the file's bytes go; films that were decoded stay."""
@@ -108,7 +110,7 @@ class Pages:
                 checked(pixels),
                 self._name,
                 bits,
-                self._sha256,
+                self.sha256,
                 self._container,
                 decoded.photometric,
                 page=page,

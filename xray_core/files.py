@@ -95,7 +95,7 @@ def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
             elif path.is_file() and (path.suffix.lower() in SUFFIXES or _looks_like_a_picture(path)):
                 yield path.relative_to(root)
             else:
-                counts["no pictures"] += 1
+                counts["zip archives" if path.suffix.lower() == ".zip" else "no pictures"] += 1
 
 
 def _looks_like_a_picture(path: Path) -> bool:
