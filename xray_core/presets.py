@@ -245,10 +245,10 @@ def _whole(text: str) -> int:
 def embedded(preset: Preset) -> str:
     """Return what travels of a preset in the pictures made with it: its digest, and all but what could name a person.
 
-    The note stays behind, and so do the digests of the films it was tuned on. So does the time of making, that one
-    film with the same settings gives the same bytes whenever it is written.
+    Name and note stay behind, since a person wrote them, and so do the digests of the films it was tuned on. So does
+    the time of making, that one film with the same settings gives the same bytes whenever it is written.
     """
-    document = {key: value for key, value in preset.document.items() if key not in ("note", "created")}
+    document = {key: value for key, value in preset.document.items() if key not in ("name", "note", "created")}
     if size := (document.get("tuned_on") or {}).get("size"):
         document["tuned_on"] = {"size": size}
     document["made_with"] = {key: text for key, text in document.get("made_with", {}).items() if key in made_with()}
