@@ -19,12 +19,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E402
+import numpy as np
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from xray_core.files import encode, in_range  # noqa: E402
-from xray_core.image import Image  # noqa: E402
-from xray_core.phantom import chest_phantom  # noqa: E402
+from xray_core.files import encode, in_range
+from xray_core.image import Image
+from xray_core.phantom import chest_phantom
 
 FILMS = {8: "film_8.png", 16: "film_16.png"}
 SAMPLE = "chest.png"

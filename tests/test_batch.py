@@ -22,16 +22,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xray_core import batch, cli, dicom_choice
-from xray_core.batch import LOG, PRESET, RUN, Row, Summary, columns, prepare, read_log, run_batch
+from xray_core import batch, batch_log, cli, dicom_choice
+from xray_core.batch import PRESET, RUN, Summary, prepare, run_batch
+from xray_core.batch_log import LOG, Row, columns, read_log
 from xray_core.decode import Limits
 from xray_core.errors import PresetError, SettingsError
-from xray_core.files import encode, find, output_names, read, write
+from xray_core.files import encode, find, read, write
 from xray_core.image import Image
 from xray_core.metrics import COLUMNS
+from xray_core.names import output_names
 from xray_core.params import Choice, Range
 from xray_core.pipeline import Settings, Staged, parameters, run, run_pair
-from xray_core.presets import Preset, builtin, create
+from xray_core.presets import Preset, builtin, create, embedded
 
 # isort: split
 import cv2
@@ -247,7 +249,8 @@ def test_batch_enhance_stages_and_run_give_the_same_bytes(textured: Textured, tm
             last = staged.run(settings)
         assert np.array_equal(last, wanted)
         assert last.dtype == wanted.dtype == image.dtype
-        assert (tmp_path / film).read_bytes() == encode(wanted, ".png") == (tmp_path / "out" / film).read_bytes()
+        carrying = encode(wanted, ".png", text=embedded(preset))
+        assert (tmp_path / film).read_bytes() == carrying == (tmp_path / "out" / film).read_bytes()
         assert np.array_equal(read(tmp_path / film).pixels, wanted)
     row = by_path(tmp_path / "out")["film_8.png"]
     pair = run_pair(images["film_8.png"], preset.settings)
@@ -322,8 +325,7 @@ def test_whatever_goes_wrong_is_a_row(small: Path, tmp_path: Path, monkeypatch: 
             raise error
 
         monkeypatch.setattr(batch, "run_pair", fail)
-        _, row = batch.process(tasks[0])
-        assert row
+        _, (row,) = batch.process(tasks[0])
         assert row["status"] == "FAILURE"
         assert row["reason"].startswith(reason)
         assert "Smith" not in str(row)
@@ -331,17 +333,17 @@ def test_whatever_goes_wrong_is_a_row(small: Path, tmp_path: Path, monkeypatch: 
 
 @given(st.text(max_size=12))
 def test_cells_come_back_and_never_run(text: str) -> None:
-    cell = batch._cell(text)
-    assert batch._plain(cell) == text
-    assert batch._NUMBER.fullmatch(cell) or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    cell = batch_log._cell(text)
+    assert batch_log._plain(cell) == text
+    assert batch_log._NUMBER.fullmatch(cell) or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
 
 
 def test_negative_numbers_stay_numbers_when_a_log_is_read_and_written_again(tmp_path: Path) -> None:
     row = {"path": "a.png", "ssim": -0.25, "psnr": float("inf"), "clipped": 1e-7, "status": "SUCCESS"}
-    batch._write_log(tmp_path / LOG, [row])
+    batch_log.write_log(tmp_path / LOG, [row])
     once = (tmp_path / LOG).read_bytes()
     assert b",-0.25,inf," in once
-    batch._write_log(tmp_path / LOG, read_log(tmp_path / LOG))
+    batch_log.write_log(tmp_path / LOG, read_log(tmp_path / LOG))
     assert (tmp_path / LOG).read_bytes() == once
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from xray_core import __version__, cli, files
-from xray_core.batch import LOG, read_log
+from xray_core.batch_log import LOG, read_log
 from xray_core.files import FORMATS, RANGES, in_range, read, write
 from xray_core.image import Image
 from xray_core.metrics import COLUMNS, measure
@@ -31,7 +31,7 @@ Said = tuple[int, str, str]
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("enhance", "measure", "batch", "preset", "steps")
-ACTIONS = ("list", "show", "check", "code", "diff")
+ACTIONS = ("list", "show", "check", "code", "diff", "from")
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_the_program_s_two_names_are_one() -> None:
         ("enhance IN out", "suffix is one of"),
         ("enhance IN out.png --range unit", "png holds whole numbers"),
         ("enhance IN out.png --range huge", "invalid choice: 'huge'"),
-        ("enhance IN out.png --limit-pixels 0", r"whole number in \[1, 10000000000\], got '0'"),
+        ("enhance IN out.png --limit-pixels 0", r"whole number in \[1, 1000000000000000\], got '0'"),
         ("enhance IN out.png --limit-pixels -5", "limit-pixels"),
         ("measure IN", "required: AFTER"),
         ("batch IN", "required: OUT"),
@@ -313,8 +313,20 @@ def test_films_that_cannot_be_read_are_one_line_and_1(
 
 
 def test_a_damaged_film_is_one_line_whatever_the_decoder_prints(film: Path, tmp_path: Path) -> None:
-    film.write_bytes(film.read_bytes()[:-40])
+    whole = film.read_bytes()
+    film.write_bytes(whole[:-40])
+    refused(command("enhance", film, tmp_path / "out.png"), r"film\.png: the PNG is cut short", 1)
+    middle = len(whole) // 2
+    film.write_bytes(whole[:middle] + bytes(8) + whole[middle + 8 :])
     refused(command("enhance", film, tmp_path / "out.png"), r"film\.png: the picture data is damaged or cut short", 1)
+
+
+def test_page_and_levels_are_those_of_before(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:
+    pixels = read(film).pixels
+    np.save(tmp_path / "before.npy", np.stack([pixels[::-1], pixels]).astype(np.float32))
+    status, out, _ = call("measure", tmp_path / "before.npy", film, "--page", 2, "--levels", 0, 255, "--json")
+    assert status == 0
+    assert json.loads(out)["ssim"] > 0.999
 
 
 def test_limits(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:
@@ -584,5 +596,93 @@ def test_an_interrupt_outside_a_batch_is_130(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "load", interrupt)
+    monkeypatch.setattr(files, "read_bytes", interrupt)
     refused(call("measure", film, film), "interrupted", 130)
+
+
+# --- Settings that travel ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["8 bits", "16 bits"])
+@pytest.mark.parametrize("name", ["png", "tif", "jpg", "npz", "dcm"])
+def test_settings_come_back_from_a_picture_and_make_it_again(
+    call: Callable[..., Said], textured: Textured, tmp_path: Path, name: str, deep: bool
+) -> None:
+    original, made, again = tmp_path / "film.tif", tmp_path / f"made.{name}", tmp_path / f"again.{name}"
+    write(original, textured(90, 70, np.uint16 if deep else np.uint8))
+    moves = ("--gamma.on", "true", "--gamma.gamma", "0.8", "--clahe.clip-limit", "2.75", "--bilateral.d", "7")
+    assert call("enhance", original, made, *moves)[0] == 0
+    status, text, words = call("preset", "from", made)
+    assert (status, words) == (0, "")
+    kept = tmp_path / "kept.preset.json"
+    kept.write_text(text, encoding="utf-8")
+    wanted = load("standard").settings | {
+        "gamma.on": True,
+        "gamma.gamma": 0.8,
+        "clahe.clip_limit": 2.75,
+        "bilateral.d": 7,
+    }
+    assert load(str(kept)).settings == wanted
+    assert call("enhance", original, again, "--preset", kept)[0] == 0
+    if name != "dcm":  # each is a new instance, with a time of making
+        assert again.read_bytes() == made.read_bytes()
+    assert np.array_equal(read(again).pixels, read(made).pixels)
+
+
+def test_pictures_without_settings_say_so(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:
+    assert call("enhance", film, tmp_path / "plain.png", "--no-embed")[0] == 0
+    assert call("enhance", film, tmp_path / "with.png")[0] == 0
+    assert call("enhance", film, tmp_path / "film.npy")[0] == 0
+    assert call("enhance", film, tmp_path / "plain.dcm", "--no-embed")[0] == 0
+    for name in ("plain.png", "film.npy", "film.png", "plain.dcm"):
+        refused(call("preset", "from", tmp_path / name), "carries no settings")
+    refused(call("preset", "from", tmp_path / "none.png"), "does not exist", 1)
+    assert np.array_equal(read(tmp_path / "plain.png").pixels, read(tmp_path / "with.png").pixels)
+    altered = (tmp_path / "with.png").read_bytes().replace(b'"clahe.clip_limit":1.5', b'"clahe.clip_limit":1.6')
+    (tmp_path / "altered.jpg").write_bytes(altered)
+    refused(call("preset", "from", tmp_path / "altered.jpg"), "altered|no settings")
+
+
+def test_what_travels_names_no_one(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:
+    made = create({}, name="CANARY, gentle", note="for Mrs CANARY, ward 7", tuned_on=read(film))
+    (tmp_path / "CANARY.preset.json").write_text(made.dumps(), encoding="utf-8")
+    (tmp_path / "CANARY").mkdir()
+    shown = tmp_path / "CANARY" / "CANARY.png"
+    film.rename(shown)
+    for name in ("png", "tif", "jpg", "npz"):
+        out = tmp_path / f"out.{name}"
+        assert call("enhance", shown, out, "--preset", tmp_path / "CANARY.preset.json")[0] == 0
+        data = out.read_bytes()
+        assert b"CANARY" not in data
+        assert str(tmp_path).encode() not in data
+        assert read(shown).sha256.encode() not in data
+        assert f'"digest":"{made.digest}"'.encode() in data
+
+
+def test_pages_levels_and_quality(call: Callable[..., Said], tmp_path: Path, textured: Textured) -> None:
+    stack = np.stack([textured(30, 40, seed=seed).astype(np.float32) for seed in range(3)])
+    np.save(tmp_path / "stack.npy", stack)
+    source, out = tmp_path / "stack.npy", tmp_path / "out.jpg"
+    refused(call("enhance", source, out), r"not in \[0, 1\].*--levels LOW HIGH", 1)
+    refused(call("enhance", source, out, "--levels", 9, 3), "lower one first")
+    refused(call("enhance", source, out, "--levels", 0, 255, "--page", 4), "pages 1 to 3, and no page 4", 1)
+    status, _, words = call("enhance", source, out, "--levels", -1, 255, "--page", 2, "--quality", 50)
+    assert status == 0
+    assert "Page 2 of 3. -1 is black, 255 is white, as you said." in words
+    refused(call("enhance", source, tmp_path / "out.png", "--quality", 50), "a quality is for jpg")
+    assert call("batch", source, tmp_path / "out", "--levels", 0, 255)[0] == 0
+    rows = read_log(tmp_path / "out" / LOG)
+    assert [row["output"] for row in rows] == [f"stack.page{number}.png" for number in (1, 2, 3)]
+    assert all("255 is white" in row["verdict"] for row in rows)
+    refused(call("batch", source, tmp_path / "out", "--resume"), r"levels \[0.0, 255.0\] -> null")
+
+
+def test_every_limit_has_a_flag(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:
+    for flag, value, words in (
+        ("--limit-pixels", 100, "the limit is 100"),
+        ("--limit-file-bytes", 50, "the limit is 50 bytes"),
+    ):
+        refused(call("enhance", film, tmp_path / "out.png", flag, value), words, 1)
+    np.savez(tmp_path / "two.npz", np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8))
+    refused(call("enhance", tmp_path / "two.npz", tmp_path / "out.png", "--limit-pages", 1), "more than 1 pages", 1)
+    refused(call("enhance", tmp_path / "two.npz", tmp_path / "o.png", "--limit-unpacked-bytes", 9), "unpacks to", 1)

@@ -48,12 +48,13 @@ DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 def film(data: bytes, **choice: Any) -> Film:
-    return decode(data, "film.dcm", dicom=DicomChoice(**choice))
+    page = choice.pop("frame", 1)
+    return decode(data, "film.dcm", page=page, dicom=DicomChoice(**choice))
 
 
 def refusal(data: bytes, limits: Limits | None = None, **choice: Any) -> FileError:
     with pytest.raises(FileError) as caught:
-        decode(data, "film.dcm", limits, DicomChoice(**choice))
+        decode(data, "film.dcm", limits, page=choice.pop("frame", 1), dicom=DicomChoice(**choice))
     words = str(caught.value)
     assert 8 <= len(words) <= 200
     assert words.isprintable()
@@ -294,7 +295,7 @@ def test_a_frame_is_chosen_by_number_and_stated() -> None:
         assert (read.dicom.frame, read.dicom.frames) == (number, 3)
     assert film(data).dicom == film(data, frame=1).dicom
     assert frame_count(data, 10**6) == 3
-    assert "frame 4 is asked for; the file has 3" in str(refusal(data, frame=4))
+    assert "pages 1 to 3, and no page 4" in str(refusal(data, frame=4))
 
 
 def test_a_frames_own_transformations_go_before_the_files() -> None:
@@ -370,7 +371,7 @@ def test_what_old_files_leave_out() -> None:
     assert np.array_equal(film(dicom(pixels, 16, **left_out)).pixels, pixels)
 
 
-@pytest.mark.parametrize("frames", [0, 2, 1000, 2**31 - 1])
+@pytest.mark.parametrize("frames", [0, 2, 1000])
 def test_more_compressed_frames_declared_than_there_are(frames: int) -> None:
     pixels = noise(32, 33, bits=8, dtype=np.uint8)
     ds = dcmread(io.BytesIO(compressed(pixels, RLELossless, 8)))
@@ -379,7 +380,7 @@ def test_more_compressed_frames_declared_than_there_are(frames: int) -> None:
     ds.save_as(out)
     assert np.array_equal(film(out.getvalue()).pixels, pixels)
     if frames > 1:
-        assert refusal(out.getvalue(), frame=frames if frames < 999_999 else 999_999).code == "DECODE"
+        assert refusal(out.getvalue(), frame=frames).code == "DECODE"
 
 
 @pytest.mark.parametrize("depth", [8, 16])
@@ -576,7 +577,7 @@ def short_lookup() -> Dataset:
         ({"Rows": 0}, "EMPTY", "no pixels"),
         ({"Rows": 90}, "DECODE", "declared size is wrong"),
         ({"NumberOfFrames": 3}, "DECODE", "declared size is wrong"),
-        ({"NumberOfFrames": 2**31 - 1}, "DECODE", "cut short"),
+        ({"NumberOfFrames": 2**31 - 1}, "PAGE_LIMIT", "1,000 pages"),
         ({"SamplesPerPixel": 3}, "DECODE", "contradict"),
         ({"BitsStored": 17, "HighBit": 16}, "DECODE", "contradict"),
         ({"HighBit": 16}, "DECODE", "contradict"),
@@ -638,14 +639,14 @@ def test_a_deflated_bomb_is_stopped_at_the_limit() -> None:
     assert "deflated data set is cut short" in str(refusal(head[:-5]))
 
 
-@pytest.mark.parametrize("values", [{"voi": "LUT"}, {"voi": 1}, {"window": 0}, {"frame": 0}, {"frame": "x"}])
+@pytest.mark.parametrize("values", [{"voi": "LUT"}, {"voi": 1}, {"window": 0}])
 def test_choices_are_checked(values: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         DicomChoice(**values)
 
 
 def test_every_choice_is_declared() -> None:
-    assert vars(DicomChoice()) == {name: parameter.default for name, parameter in CHOICES.items()}
+    assert vars(DicomChoice()) == {"frame": 1} | {name: parameter.default for name, parameter in CHOICES.items()}
 
 
 # --- identity, hostile files, real files ------------------------------------------------------------------------------

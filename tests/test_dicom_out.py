@@ -28,8 +28,9 @@ from xray_core import cli
 from xray_core.decode import decode
 from xray_core.dicom_choice import DicomChoice
 from xray_core.dicom_out import derived, settings_of
+from xray_core.encode import check_identity, encode
 from xray_core.errors import SettingsError
-from xray_core.files import check_identity, encode, read, write
+from xray_core.files import read, write
 from xray_core.pipeline import moved, run, scale, summary
 from xray_core.presets import Preset, builtin, create, derivation
 
@@ -64,9 +65,9 @@ def enhanced(
 ) -> bytes:
     """What ``enhance`` writes for a file."""
     preset, choice = preset or builtin("standard"), choice or DicomChoice()
-    film = decode(source, "film.dcm", dicom=choice)
+    film = decode(source, "film.dcm", page=choice.frame, dicom=choice)
     origin = derivation(preset, film, choice, source, keep_identity=keep)
-    return encode(run(film.pixels, preset.settings), ".dcm", origin)
+    return encode(run(film.pixels, preset.settings), ".dcm", origin=origin)
 
 
 def opened(data: bytes) -> Dataset:
@@ -259,7 +260,7 @@ def test_film_to_dicom_to_settings_to_the_same_picture() -> None:
     again, choice_again = Preset(found["preset"]), DicomChoice(**found["dicom"])
     assert (again.settings, again.digest, choice_again) == (preset.settings, preset.digest, choice)
     assert (again.name, again.note, again.tuned_size) == ("", "", None)
-    anew = run(decode(source, "film.dcm", dicom=choice_again).pixels, again.settings)
+    anew = run(decode(source, "film.dcm", page=choice_again.frame, dicom=choice_again).pixels, again.settings)
     assert np.array_equal(anew, decode(data, "film.dcm").pixels)
 
 
@@ -385,16 +386,16 @@ def test_no_word_of_the_source_comes_out_of_the_command_line(
     for kind in ("dcm", "png"):
         out = tmp_path / kind
         monkeypatch.setattr("sys.argv", ["radtune", "batch"])
-        status = cli.main(["batch", str(folder), str(out), "--format", kind, "--workers", "1", "--frame", "1"])
+        status = cli.main(["batch", str(folder), str(out), "--format", kind, "--workers", "1"])
         assert status == 1
         for path in sorted(folder.iterdir()):
             cli.main(["enhance", str(path), str(tmp_path / f"one.{kind}"), "--voi", "none"])
     printed = "".join(capfd.readouterr())
-    assert "frame 1 of 2" in printed
+    assert "Page 1 of 2." in printed
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != folder]
-    assert len(written) == 2 * (2 + 3) + 2
+    assert len(written) == 2 * (3 + 3) + 2
     log = (tmp_path / "dcm" / "log.csv").read_text()
-    assert log.count("SUCCESS") == 2
+    assert log.count("SUCCESS") == 3
     assert log.count("FAILURE") == 5
     assert "dicom.voi" in log
     for content in [printed.encode(), *(path.read_bytes() for path in written)]:
@@ -474,17 +475,17 @@ def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["film.dcm"]
 
 
-def test_resuming_with_another_frame_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_resuming_with_another_choice_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.dcm").write_bytes(dicom(np.stack([smooth()[:, :, None]] * 3), 12))
     given = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "1"]
-    assert cli.main([*given, "--frame", "2"]) == 0
+    assert cli.main([*given, "--voi", "none"]) == 0
     assert cli.main([*given, "--resume"]) == 2
-    assert "dicom.frame 2 -> null" in capfd.readouterr().err
-    assert cli.main([*given, "--resume", "--frame", "2"]) == 0
+    assert 'dicom.voi "none" -> null' in capfd.readouterr().err
+    assert cli.main([*given, "--resume", "--voi", "none"]) == 0
 
 
-@pytest.mark.parametrize("flags", [["--voi", "LUT"], ["--frame", "0"], ["--window", "x"], ["--keep-identity"]])
+@pytest.mark.parametrize("flags", [["--voi", "LUT"], ["--window", "x"], ["--keep-identity"]])
 def test_wrong_choices_are_refused(flags: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.dcm").write_bytes(dicom(smooth(), 12))
     assert cli.main(["enhance", str(tmp_path / "a.dcm"), str(tmp_path / "out.png"), *flags]) == 2

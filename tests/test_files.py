@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from xray_core import files
 from xray_core.decode import Limits
 from xray_core.errors import FileError, SettingsError
-from xray_core.files import FORMATS, RANGES, check_output, encode, find, in_range, output_names, read, reason, write
+from xray_core.files import FORMATS, RANGES, check_output, encode, find, in_range, read, reason, write
 from xray_core.image import Image
 
 # isort: split
@@ -126,56 +124,6 @@ def test_names_that_are_no_text_are_found(tmp_path: Path) -> None:
 
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:
     assert listed(tmp_path) == []
-
-
-# --- output_names -----------------------------------------------------------------------------------------------------
-
-
-def named(*inputs: str, suffix: str = ".png") -> list[str]:
-    return [path.as_posix() for path in output_names([Path(name) for name in inputs], suffix)]
-
-
-def test_outputs_mirror_the_tree() -> None:
-    assert named("a/film.jpg", "b/film.tif", "c") == ["a/film.png", "b/film.png", "c.png"]
-    assert named("a.b.jpg", suffix=".npz") == ["a.b.npz"]
-    assert named() == []
-
-
-def test_one_stem_with_several_suffixes_keeps_them() -> None:
-    assert named("film.jpg", "film.png", "film.tif") == ["film.jpg.png", "film.png.png", "film.tif.png"]
-
-
-def test_names_that_differ_only_by_case_get_a_number() -> None:
-    assert named("Scan.PNG", "scan.png") == ["Scan.PNG.png", "scan.png_2.png"]
-
-
-def test_names_that_differ_only_by_the_coding_of_an_accent_get_a_number() -> None:
-    assert len(set(named("\u00e9.png", "e\u0301.jpg", "e\u0301.png"))) == 3
-    assert named("\u00e9.png", "e\u0301.png")[1].endswith("_2.png")
-
-
-def test_a_file_is_never_named_like_a_folder() -> None:
-    assert named("film.jpg", "film.png/inside.png") == ["film.jpg_2.png", "film.png/inside.png"]
-
-
-NAMES = st.text("aAbBß.é\u0301_2", min_size=1, max_size=5).filter(lambda name: name.strip(".") == name)
-PATHS = st.builds("/".join, st.lists(NAMES.map(lambda name: name + ".png") | NAMES, min_size=1, max_size=3))
-
-
-@given(st.lists(PATHS, unique=True, max_size=20), st.sampled_from([".png", ".npz"]))
-@example(["a.jpg", "a.png", "a.jpg.tif", "A.jpg"], ".png")
-@example(["a_2.png", "a.png", "A.png", "a.png_2.png"], ".png")
-@example(["ss.png", "ß.png", "SS.tif"], ".png")
-def test_no_two_outputs_are_alike(inputs: list[str], suffix: str) -> None:
-    outputs = output_names([Path(name) for name in inputs], suffix)
-    assert len(outputs) == len(inputs)
-    assert len({str(path).casefold() for path in outputs}) == len(inputs)
-    assert outputs == output_names([Path(name) for name in inputs], suffix)
-    folders = {folder.as_posix().casefold() for name in inputs for folder in Path(name).parents}
-    for name, output in zip(inputs, outputs, strict=True):
-        assert output.parent == Path(name).parent
-        assert output.suffix == suffix
-        assert output.as_posix().casefold() not in folders
 
 
 # --- ranges -----------------------------------------------------------------------------------------------------------
@@ -361,3 +309,12 @@ def test_a_folder_in_the_way_is_said(tmp_path: Path) -> None:
             files.write_bytes(path, b"new")
         assert caught.value.code == "WRITE"
     assert not parts(tmp_path)
+
+
+def test_quality_is_for_jpeg(textured: Textured, tmp_path: Path) -> None:
+    image = textured(200, 200)
+    sizes = [len(encode(image, ".jpg", quality=quality)) for quality in (20, 60, 95, 100)]
+    assert sizes == sorted(sizes)
+    assert encode(image, ".jpg") == encode(image, ".jpg", quality=95)
+    with pytest.raises(SettingsError, match="a quality is for jpg"):
+        write(tmp_path / "film.png", image, quality=90)

@@ -1252,7 +1252,7 @@ def test_a_broken_film_of_the_folder_is_told(folder: Path) -> None:
     page = open_folder_film(home(), "broken.png")
     assert not page.exception
     assert len(errors(page)) == 1
-    assert "no PNG, JPEG, TIFF, DICOM, NPZ or NPY picture" in errors(page)[0]
+    assert "no PNG, JPEG, TIFF, DICOM, BMP, WebP, NPZ or NPY picture" in errors(page)[0]
 
 
 def test_a_film_of_the_folder_that_is_gone_is_told(folder: Path) -> None:

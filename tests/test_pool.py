@@ -37,6 +37,11 @@ def work(task: Job) -> tuple[str, int]:
         time.sleep(600)
     if kind == "counts threads":
         return kind, cv2.getNumThreads()
+    if kind == "takes memory":
+        try:
+            return kind, len(bytearray(number))
+        except MemoryError:
+            return kind, -1
     if kind == "shouts":
         os.write(2, b"words of a C library\n")
     if kind == "notes":
@@ -92,6 +97,13 @@ def test_workers_use_one_thread_and_keep_stderr_clean(tmp_path: Path, capfd: pyt
     tasks: list[Job] = [("counts threads", 0, str(tmp_path)), ("shouts", 1, str(tmp_path))]
     assert sorted(run_tasks(work, tasks, 1)) == [("counts threads", 1), ("shouts", 1)]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is bounded on Linux")
+def test_memory_over_the_limit_is_an_error_of_the_task_alone(tmp_path: Path) -> None:
+    tasks: list[Job] = [("takes memory", size, str(tmp_path)) for size in (1000, 900_000_000, 2000)]
+    results = run_tasks(work, tasks, 1, 30, 600_000_000)
+    assert Counter(results) == Counter([("takes memory", size) for size in (1000, -1, 2000)])
 
 
 def test_workers_end_when_the_results_are_dropped(tmp_path: Path) -> None:

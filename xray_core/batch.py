@@ -1,40 +1,48 @@
-"""A preset over a folder: one row in the log for each input, whatever happens to it."""
+"""A preset over a folder or a zip archive: one row in the log for each picture, whatever happens to it."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-import math
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from functools import lru_cache
+from pathlib import Path, PurePath
 
-from xray_core import dicom_choice
-from xray_core.decode import Limits
+import cv2
+
+from xray_core.archive import Archive, is_archive
+from xray_core.batch_log import (
+    LOG,
+    Row,
+    as_text,
+    cells,
+    columns,
+    copy_part,
+    file_of,
+    is_whole,
+    page_part,
+    read_log,
+    write_log,
+)
+from xray_core.decode import Limits, open_pages
 from xray_core.dicom_choice import DicomChoice
+from xray_core.encode import check_identity, check_output
 from xray_core.errors import FileError, PresetError, SettingsError, XrayError
-from xray_core.files import check_identity, check_output, find, load, output_names, write, write_bytes
-from xray_core.metrics import COLUMNS, Targets, measure, range_warning, verdict
-from xray_core.params import Value
-from xray_core.pipeline import Settings, parameters, run_pair
+from xray_core.files import find, read_bytes, write, write_bytes
+from xray_core.image import Film
+from xray_core.metrics import Targets, measure, range_warning, verdict
+from xray_core.names import output_names, page_name
+from xray_core.pipeline import Settings, run_pair
 from xray_core.pool import Lost, run_tasks
-from xray_core.presets import Preset, derivation, diff, loads
+from xray_core.presets import Preset, derivation, diff, embedded, loads
+from xray_core.stored import Levels, check_levels
 
-LOG = "log.csv"
 PRESET = "used.preset.json"
 RUN = "run.json"
-_HEAD = ("path", "output", "sha256", "status", "reason", "preset", "seconds", "bits", "width", "height")
-Row = dict[str, Any]
-
-
-def columns() -> tuple[str, ...]:
-    """Return the columns of the log: file, measurements, every setting by its dotted path, what was chosen of DICOM."""
-    return (*_HEAD, *COLUMNS, "verdict", *parameters(), *dicom_choice.COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,19 @@ class Job:
     Attributes
     ----------
     source, target
-        Folders of the inputs and outputs.
+        Folders of the inputs and outputs; the source may be a zip archive.
     suffix, kind
         Format of the outputs, as in ``.png``, and one of `xray_core.files.RANGES`.
     preset
         Name and digest, for the log.
-    choice
-        Which greys and frame of DICOM files are taken.
+    text
+        What each output carries of the preset, or None.
+    quality
+        Of JPEG; the usual one if None.
+    levels, choice
+        As in `xray_core.decode.decode`; the choice is of DICOM files.
     applied
-        The preset, for outputs that can hold it.
+        The preset, for outputs that tell of their making.
     keep_identity
         Whether DICOM outputs carry who the film is of.
     """
@@ -65,6 +77,9 @@ class Job:
     suffix: str = ".png"
     kind: str = "same"
     limits: Limits = field(default_factory=Limits)
+    text: str | None = None
+    quality: int | None = None
+    levels: Levels | None = None
     choice: DicomChoice = field(default_factory=DicomChoice)
     applied: Preset | None = None
     keep_identity: bool = False
@@ -72,12 +87,29 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """One file: its path below the source, its output's below the target, and the digest it had when last done."""
+    """One file of a run.
+
+    Attributes
+    ----------
+    path
+        Its path below the source, or its name in the archive.
+    output
+        Its output's path below the target; pages of a file of several have names made of it.
+    member
+        Its place in the archive; None in a folder.
+    copy
+        Which one of several entries of one name in an archive it is, from 1.
+    done
+        Digest it had when it was last done whole, and its outputs then.
+    """
 
     job: Job
-    path: Path
+    path: PurePath
     output: Path
+    member: int | None = None
+    copy: int = 1
     done: str = ""
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,28 +129,70 @@ class Summary:
         return sum(self.failed.values())
 
 
-def process(task: Task) -> tuple[Task, Row | None]:
-    """Enhance one file and return its row; None where it was done before and has not changed.
+def process(task: Task) -> tuple[Task, list[Row]]:
+    """Enhance one file and return a row for each of its pages; none where it was done before and has not changed.
 
     Never raises: whatever goes wrong stands in the row.
     """
     job, started = task.job, time.perf_counter()
-    row: Row = _row(task)
+    row = _row(task)
+    with _reasons(row):
+        data = _read(task)
+        opened = open_pages(data, task.path.name, job.limits)
+        if job.suffix != ".dcm":
+            data = b""  # no output tells of its source but these
+        if task.done == opened.sha256 and all((job.target / path).is_file() for path in task.outputs):
+            return task, []
+        rows = []
+        for page in range(1, opened.count + 1):
+            row = _row(task, page, opened.count)
+            with _reasons(row):
+                film = opened.film(page, job.levels, job.choice)
+                if page == opened.count:
+                    # Its bytes may be as many as what computing takes.
+                    opened.close()
+                _enhance(film, data, page_name(task.output, page, opened.count), job, row)
+            row["seconds"] = round(time.perf_counter() - started, 4)
+            started = time.perf_counter()
+            rows.append(row)
+        return task, rows
+    row["seconds"] = round(time.perf_counter() - started, 4)
+    return task, [row]
+
+
+def _read(task: Task) -> bytes:
+    if task.member is None:
+        return read_bytes(task.job.source / task.path, task.job.limits)
+    archive = _archive(task.job.source, task.job.limits)
+    return archive.read(task.member)
+
+
+@lru_cache(maxsize=1)
+def _archive(path: Path, limits: Limits) -> Archive:
+    """Return the run's archive, opened once in each worker."""
+    return Archive(path, limits)
+
+
+def _enhance(film: Film, data: bytes, output: Path, job: Job, row: Row) -> None:
+    row |= {"sha256": film.sha256, "bits": film.bits, "width": film.size[0], "height": film.size[1]}
+    pair = run_pair(film.pixels, job.settings)
+    measured = measure(pair.before, pair.after)
+    origin = None
+    if job.suffix == ".dcm" and job.applied:
+        embed = job.text is not None
+        origin = derivation(job.applied, film, job.choice, data, embed=embed, keep_identity=job.keep_identity)
+    write(job.target / output, pair.after, job.kind, text=job.text, quality=job.quality, origin=origin)
+    row |= measured
+    words = f"{verdict(measured, job.targets).sentence} {range_warning(pair.before)} {film.remarks}"
+    row |= {"status": "SUCCESS", "output": as_text(output), "verdict": " ".join(words.split())} | job.settings
+    row |= job.choice.columns() if film.dicom else {}
+
+
+@contextmanager
+def _reasons(row: Row) -> Iterator[None]:
+    """Write what goes wrong into a row."""
     try:
-        film, data = load(job.source / task.path, job.limits, job.choice)
-        row |= {"sha256": film.sha256, "bits": film.bits, "width": film.size[0], "height": film.size[1]}
-        if task.done == film.sha256 and (job.target / task.output).is_file():
-            return task, None
-        pair = run_pair(film.pixels, job.settings)
-        measured = measure(pair.before, pair.after)
-        origin = None
-        if job.applied and job.suffix == ".dcm":
-            origin = derivation(job.applied, film, job.choice, data, keep_identity=job.keep_identity)
-        write(job.target / task.output, pair.after, job.kind, origin)
-        row |= measured
-        words = f"{verdict(measured, job.targets).sentence} {range_warning(pair.before)}".strip()
-        row |= {"status": "SUCCESS", "output": _key(task.output), "verdict": words} | job.settings
-        row |= job.choice.columns() if film.dicom else {}
+        yield
     except FileError as error:
         row["reason"] = f"{error.code}: {error}"
     except MemoryError:
@@ -128,17 +202,20 @@ def process(task: Task) -> tuple[Task, Row | None]:
     except Exception as error:
         # A library's words may quote the file; its type says enough to find the fault.
         row["reason"] = f"INTERNAL: {type(error).__name__}"
-    row["seconds"] = round(time.perf_counter() - started, 4)
-    return task, row
+        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+            row["reason"] = "MEMORY: not enough memory for this film"
 
 
-def _row(task: Task) -> Row:
-    return {"path": _key(task.path), "status": "FAILURE", "preset": task.job.preset}
+def _row(task: Task, page: int = 1, pages: int = 1) -> Row:
+    return {"path": _name(task) + page_part(page, pages)} | {
+        "status": "FAILURE",
+        "preset": task.job.preset,
+    }
 
 
-def _key(path: Path) -> str:
-    """Return a path as the log holds it; bytes of a name that are no UTF-8 are written as escapes."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+def _name(task: Task) -> str:
+    """Return what names a file in the log."""
+    return as_text(task.path) + copy_part(task.copy)
 
 
 def plan(
@@ -151,19 +228,33 @@ def plan(
     job
         The run they belong to.
     source
-        A folder, or one file in ``job.source``.
+        A folder, one file in ``job.source``, or the archive that ``job.source`` is.
     done
         Rows of an earlier run by path, to resume it.
     passed_over
-        Counts what in the folder is no input; see `xray_core.files.find`.
+        Counts what is no input; see `xray_core.files.find` and `xray_core.archive.Archive.members`.
     """
-    inputs = [source.relative_to(job.source)] if source.is_file() else list(find(job.source, passed_over))
-    outputs = output_names(inputs, job.suffix)
-    rows = done or {}
+    inputs: list[tuple[PurePath, int | None]]
+    if source.is_dir():
+        inputs = [(path, None) for path in find(job.source, passed_over)]
+    elif source == job.source:
+        with Archive(source, job.limits) as archive:
+            inputs = [(member.path, member.number) for member in archive.members(passed_over)]
+    else:
+        inputs = [(source.relative_to(job.source), None)]
+    outputs = output_names([path for path, _ in inputs], job.suffix)
+    earlier: dict[str, list[Row]] = {}
+    for row in (done or {}).values():
+        earlier.setdefault(file_of(row["path"]), []).append(row)
+    copies = Counter[PurePath]()
     tasks = []
-    for path, output in zip(inputs, outputs, strict=True):
-        before = rows.get(_key(path), {})
-        tasks.append(Task(job, path, output, before.get("sha256", "") if before.get("status") == "SUCCESS" else ""))
+    for (path, member), output in zip(inputs, outputs, strict=True):
+        copies[path] += 1
+        task = Task(job, path, output, member, copies[path])
+        rows = earlier.get(_name(task), [])
+        if is_whole(rows):
+            task = replace(task, done=rows[0]["sha256"], outputs=tuple(row["output"] for row in rows))
+        tasks.append(task)
     return tasks
 
 
@@ -177,16 +268,19 @@ def prepare(
     limits: Limits,
     resume: bool,
     overwrite: bool,
+    passed_over: Counter[str] | None = None,
+    embed: bool = True,
+    quality: int | None = None,
+    levels: Levels | None = None,
     choice: DicomChoice | None = None,
     keep_identity: bool = False,
-    passed_over: Counter[str] | None = None,
 ) -> tuple[Job, list[Task], dict[str, Row]]:
     """Check a run before anything is written, and list its files.
 
     Parameters
     ----------
     source
-        A folder, or one file.
+        A folder, one file, or a zip archive.
     target
         The outputs' folder.
     preset
@@ -195,10 +289,12 @@ def prepare(
         As in `Job`.
     resume, overwrite
         Whether to go on with the run in the target, or to write into it whatever it holds.
-    choice, keep_identity
-        As in `Job`.
     passed_over
         Counts what in the folder is no input; see `xray_core.files.find`.
+    embed
+        Whether the outputs carry the preset.
+    quality, levels, choice, keep_identity
+        As in `Job`.
 
     Returns
     -------
@@ -209,12 +305,17 @@ def prepare(
     ------
     SettingsError, PresetError
         If the folders, format or preset don't allow the run.
+    FileError
+        If the archive cannot be read.
     """
-    check_output(suffix, kind)
+    check_output(suffix, kind, quality)
     check_identity(suffix, keep_identity)
+    if levels is not None:
+        check_levels(levels)
     if not source.exists():
         raise SettingsError(f"{source}: no such file or folder")
     folder = source if source.is_dir() else source.parent
+    packed = source.is_file() and is_archive(source, limits)
     here, there = folder.resolve(), target.resolve()
     # One file takes nothing else of its folder for an input: its outputs may stand beside it.
     if there == here or (source.is_dir() and here in there.parents):
@@ -223,8 +324,9 @@ def prepare(
         raise SettingsError(f"{target}: the outputs' folder holds the inputs; choose another")
     if target.exists() and not target.is_dir():
         raise SettingsError(f"{target}: this is a file; the outputs need a folder")
+    text = embedded(preset) if embed else None
     job = Job(
-        folder,
+        source if packed else folder,
         target,
         preset.settings,
         preset.targets,
@@ -232,6 +334,9 @@ def prepare(
         suffix,
         kind,
         limits,
+        text,
+        quality,
+        levels,
         choice or DicomChoice(),
         preset,
         keep_identity,
@@ -252,10 +357,17 @@ def _label(preset: Preset) -> str:
     return f"{name} {preset.digest[:12]}".strip()
 
 
-def _outputs(job: Job) -> dict[str, Value]:
-    """Return what a run records of its outputs, beside the preset."""
-    told: dict[str, Value] = {"format": job.suffix[1:], "range": job.kind, **job.choice.changed()}
-    return told | ({"keep-identity": True} if job.keep_identity else {})
+def _outputs(job: Job) -> dict[str, object]:
+    """Return what a run records of its outputs, beside the preset; the usual ways go without saying."""
+    unusual = {
+        "embed": None if job.text else False,
+        "quality": job.quality,
+        "levels": list(job.levels) if job.levels else None,
+        "keep_identity": job.keep_identity or None,
+        **job.choice.changed(),
+    }
+    said: dict[str, object] = {name: value for name, value in unusual.items() if value is not None}
+    return {"format": job.suffix[1:], "range": job.kind} | said
 
 
 def _same_run(job: Job, preset: Preset) -> None:
@@ -270,10 +382,9 @@ def _same_run(job: Job, preset: Preset) -> None:
         changes = [(path, *values) for path, values in diff(used, preset).items()]
     if used.targets != preset.targets:
         changes.append(("targets", used.targets, preset.targets))
-    now = _outputs(job)
-    changes += [
-        (name, outputs.get(name), now.get(name)) for name in outputs | now if outputs.get(name) != now.get(name)
-    ]
+    wanted = _outputs(job)
+    names = sorted(wanted.keys() | outputs.keys())
+    changes += [(name, outputs.get(name), wanted.get(name)) for name in names if outputs.get(name) != wanted.get(name)]
     if changes:
         words = ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, a, b in changes)
         raise PresetError(f"{job.target}: the folder holds a run with another preset ({words}); say --overwrite")
@@ -311,32 +422,40 @@ def run_batch(
     write_bytes(job.target / PRESET, preset.dumps().encode())
     write_bytes(job.target / RUN, json.dumps(_outputs(job), indent=2).encode())
     rows = dict(done or {})
-    _write_log(job.target / LOG, rows.values())
+    earlier: dict[str, list[str]] = {}
+    for path in rows:
+        earlier.setdefault(file_of(path), []).append(path)
+    write_log(job.target / LOG, rows.values())
     summary = Summary()
     with (job.target / LOG).open("a", newline="", encoding="utf-8") as log:
         writer = csv.DictWriter(log, columns())
-        for _, row in _results(tasks, workers, time_limit):
-            if row is None:
-                summary = replace(summary, unchanged=summary.unchanged + 1)
-            else:
-                writer.writerow(_cells(row))
-                log.flush()
+        for task, made in _results(tasks, workers, time_limit):
+            if not made:
+                summary = replace(summary, unchanged=summary.unchanged + (len(task.outputs) or 1))
+                report(None)
+                continue
+            writer.writerows(cells(row) for row in made)
+            log.flush()
+            # A file that was done before may have had other pages.
+            for path in earlier.pop(_name(task), []):
+                rows.pop(path, None)
+            for row in made:
                 rows[row["path"]] = row
                 summary = _count(summary, row, preset)
-            report(row)
-            if stop_on_error and row and row["status"] == "FAILURE":
+                report(row)
+            if stop_on_error and any(row["status"] == "FAILURE" for row in made):
                 break
-    # Once more in the order of the files, and without the older row of a file that was done twice.
-    order = {_key(task.path): number for number, task in enumerate(tasks)}
-    _write_log(job.target / LOG, sorted(rows.values(), key=lambda row: order.get(row["path"], len(order))))
+    # Once more in the order of the files, and without the older rows of a file that was done twice.
+    order = {_name(task): number for number, task in enumerate(tasks)}
+    write_log(job.target / LOG, sorted(rows.values(), key=lambda row: order.get(file_of(row["path"]), len(order))))
     return replace(summary, seconds=time.perf_counter() - started)
 
 
-def _results(tasks: Iterable[Task], workers: int, time_limit: float) -> Iterator[tuple[Task, Row | None]]:
-    for result in run_tasks(process, tasks, workers, time_limit):
+def _results(tasks: list[Task], workers: int, time_limit: float) -> Iterator[tuple[Task, list[Row]]]:
+    for result in run_tasks(process, tasks, workers, time_limit, tasks[0].job.limits.memory_bytes):
         if isinstance(result, Lost):
             words = f"TIMEOUT: took longer than {time_limit:g} s" if result.timed_out else "CRASH: the decoder crashed"
-            yield result.task, _row(result.task) | {"reason": f"{words}, twice"}
+            yield result.task, [_row(result.task) | {"reason": f"{words}, twice"}]
         else:
             yield result
 
@@ -351,46 +470,3 @@ def _count(summary: Summary, row: Row, preset: Preset) -> Summary:
         balanced=summary.balanced + row["verdict"].startswith("Balanced"),
         other_size=summary.other_size + preset.other_size((row["width"], row["height"])),
     )
-
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also full-width ones
-
-_NUMBER = re.compile(r"-?[0-9.]+(e-?[0-9]+)?")
-
-
-def _cells(row: Row) -> dict[str, str]:
-    """Return a row as text cells; what a spreadsheet would run as a formula begins with an apostrophe."""
-    return {name: _cell(row.get(name, "")) for name in columns()}
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return "" if math.isnan(value) else str(round(value, 6))
-    text = str(value)
-    # Rows read back from a log are all text: what is only a number stays one.
-    runs = isinstance(value, str) and text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
-    return "'" + text if runs else text
-
-
-def _write_log(path: Path, rows: Iterable[Row]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns())
-    writer.writeheader()
-    writer.writerows(_cells(row) for row in rows)
-    write_bytes(path, text.getvalue().encode())
-
-
-def read_log(path: Path) -> list[Row]:
-    """Read the rows of a log as text, leaving out a last line cut short by a kill."""
-    text = path.read_bytes().decode("utf-8", "replace")
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    if not text.endswith("\n"):
-        rows = rows[:-1]
-    rows = [row for row in rows if None not in row and None not in row.values()]
-    return [{name: _plain(cell) for name, cell in row.items()} for row in rows]
-
-
-def _plain(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell

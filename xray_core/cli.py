@@ -21,14 +21,16 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from xray_core import __version__, batch, files, pool, presets
-from xray_core.decode import Limits
+from xray_core import __version__, batch, batch_log, encode, files, pool, presets
 from xray_core.dicom_choice import CHOICES, DicomChoice
-from xray_core.errors import FileError, SettingsError, XrayError
+from xray_core.errors import FileError, PresetError, SettingsError, XrayError
 from xray_core.image import Film
+from xray_core.isolated import DECODER
+from xray_core.limits import Limits, declared
 from xray_core.metrics import METRICS, measure, range_warning, verdict
 from xray_core.pipeline import Settings, parameters, run, run_pair, untouched
 from xray_core.steps import STEPS
+from xray_core.stored import Levels, check_levels
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -101,10 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     enhance.add_argument(
         "output", metavar="OUT", type=Path, help=f"its suffix picks the format: {', '.join(files.FORMATS)}"
     )
-    enhance.add_argument("--range", choices=files.RANGES, default="same", help="range of the values written")
+    _add_writing(enhance)
+    _add_page(enhance)
     enhance.add_argument("--json", action="store_true", help="print what was measured as JSON")
     _add_preset(enhance)
-    _add_dicom(enhance)
     _add_limits(enhance)
     enhance.set_defaults(command=_enhance)
 
@@ -112,17 +114,20 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("before", metavar="BEFORE", type=Path)
     compare.add_argument("after", metavar="AFTER", type=Path)
     compare.add_argument("--json", action="store_true", help="print JSON")
+    _add_page(compare)
     _add_limits(compare)
     compare.set_defaults(command=_measure)
 
-    many = commands.add_parser("batch", help="apply a preset to a folder", allow_abbrev=False)
-    many.add_argument("input", metavar="IN", type=Path, help="a folder, with those below it, or one file")
+    many = commands.add_parser("batch", help="apply a preset to a folder or a zip archive", allow_abbrev=False)
+    many.add_argument(
+        "input", metavar="IN", type=Path, help="a folder, with those below it, a zip archive, or one file"
+    )
     many.add_argument("output", metavar="OUT", type=Path, help="a folder, which is made")
     many.add_argument(
         "--workers", type=_whole(1, 256), default=pool.cpu_count(), metavar="N", help="processes (as many as cores)"
     )
     many.add_argument("--format", choices=files.FORMATS, default="png", help="of the outputs (png)")
-    many.add_argument("--range", choices=files.RANGES, default="same", help="range of the values written")
+    _add_writing(many)
     again = many.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the run that OUT holds")
     again.add_argument("--overwrite", action="store_true", help="write into OUT whatever it holds")
@@ -131,7 +136,6 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     many.add_argument("--json", action="store_true", help="print the counts as JSON")
     _add_preset(many)
-    _add_dicom(many)
     _add_limits(many)
     many.set_defaults(command=_batch)
 
@@ -152,31 +156,61 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits", "refuse what says that it is larger, before it is decoded")
+    for name, limit in declared().items():
+        group.add_argument(
+            f"--limit-{name.replace('_', '-')}",
+            type=_whole(1, 10**15),
+            default=limit.default,
+            metavar="N",
+            help=f"most {limit.metadata['words']} (default {limit.default})",
+        )
     parser.add_argument(
-        "--limit-pixels",
-        type=_whole(1, 10**10),
-        default=Limits.pixels,
-        metavar="N",
-        help=f"refuse larger pictures before decoding (default {Limits.pixels})",
+        "--levels",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="stored values that are black and white, for gray films whose file does not say",
     )
-
-
-def _add_dicom(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("DICOM")
     for name, parameter in CHOICES.items():
         words = f"{parameter.help} {parameter.range_text()}, default {parameter.default}"
         group.add_argument(f"--{name}", dest=f"dicom.{name}", metavar="V", default=str(parameter.default), help=words)
-    group.add_argument(
-        "--keep-identity",
-        action="store_true",
-        help="carry patient, study and institution into dcm outputs (default: remove them)",
-    )
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    return Limits(**{name: getattr(arguments, f"limit_{name}") for name in declared()})
 
 
 def _choice(arguments: argparse.Namespace) -> DicomChoice:
     texts = {name: getattr(arguments, f"dicom.{name}") for name in CHOICES}
     values: dict[str, Any] = {name: CHOICES[name].parse(f"--{name}", text) for name, text in texts.items()}
     return DicomChoice(**values)
+
+
+def _levels(arguments: argparse.Namespace) -> Levels | None:
+    if arguments.levels is None:
+        return None
+    levels: Levels = tuple(arguments.levels)
+    check_levels(levels)
+    return levels
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--page", type=_whole(1, 10**6), default=1, metavar="N", help="which page, frame or array of the file (1)"
+    )
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--range", choices=files.RANGES, default="same", help="range of the values written")
+    parser.add_argument("--quality", type=_whole(1, 100), metavar="Q", help=f"of jpg, 1 to 100 ({encode.JPEG_QUALITY})")
+    parser.add_argument("--no-embed", dest="embed", action="store_false", help="write no settings into the pictures")
+    parser.add_argument(
+        "--keep-identity",
+        action="store_true",
+        help="carry patient, study and institution into dcm outputs (default: remove them)",
+    )
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +234,9 @@ def _add_preset_commands(commands: argparse._SubParsersAction[_Parser]) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="the built-in presets")
     listing.set_defaults(command=_preset_list)
+    origin = actions.add_parser("from", help="print the preset that a picture carries")
+    origin.add_argument("picture", metavar="FILE", type=Path)
+    origin.set_defaults(command=_preset_from)
     for name, words, command in (
         ("show", "print the preset's file", _preset_show),
         ("check", "say whether it is valid and computes the same here", _preset_check),
@@ -228,10 +265,12 @@ def _libraries_silent() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _load(path: Path, arguments: argparse.Namespace, choice: DicomChoice | None = None) -> tuple[Film, bytes]:
+def _read(path: Path, arguments: argparse.Namespace) -> tuple[Film, bytes]:
+    limits, levels, choice = _limits(arguments), _levels(arguments), _choice(arguments)
     try:
-        with _libraries_silent():
-            return files.load(path, Limits(pixels=arguments.limit_pixels), choice)
+        data = files.read_bytes(path, limits)
+        # Apart, since the file may be one that its decoder does not survive.
+        return DECODER.decode(data, path.name, limits, page=arguments.page, levels=levels, dicom=choice), data
     except FileError as error:
         raise FileError(error.code, f"{path}: {error}") from error
 
@@ -249,25 +288,26 @@ def _preset(arguments: argparse.Namespace) -> presets.Preset:
 
 
 def _enhance(arguments: argparse.Namespace) -> int:
-    preset, choice = _preset(arguments), _choice(arguments)
-    files.check_output(arguments.output.suffix, arguments.range)
-    files.check_identity(arguments.output.suffix, arguments.keep_identity)
+    preset = _preset(arguments)
+    encode.check_output(arguments.output.suffix, arguments.range, arguments.quality)
+    encode.check_identity(arguments.output.suffix, arguments.keep_identity)
     if arguments.output.exists() and arguments.input.exists() and arguments.output.samefile(arguments.input):
         say(f"radtune: {arguments.output}: the output is the input; originals are never changed")
         return REFUSED
-    film, data = _load(arguments.input, arguments, choice)
+    film, data = _read(arguments.input, arguments)
     pair = run_pair(film.pixels, preset.settings)
     measured = measure(pair.before, pair.after)
     try:
-        origin = presets.derivation(preset, film, choice, data, keep_identity=arguments.keep_identity)
-        files.write(arguments.output, pair.after, arguments.range, origin)
+        text = presets.embedded(preset) if arguments.embed else None
+        choice, keep = _choice(arguments), arguments.keep_identity
+        origin = presets.derivation(preset, film, choice, data, embed=arguments.embed, keep_identity=keep)
+        files.write(arguments.output, pair.after, arguments.range, text=text, quality=arguments.quality, origin=origin)
     except FileError as error:
         raise FileError(error.code, f"{arguments.output}: {error}") from error
-    if film.dicom and film.dicom.frames > 1:
-        say(f"frame {film.dicom.frame} of {film.dicom.frames}; --frame takes another")
     say(verdict(measured, preset.targets).sentence)
-    if words := range_warning(pair.before):
-        say(words)
+    for words in (range_warning(pair.before), film.remarks):
+        if words:
+            say(words)
     if arguments.json:
         _print_json(measured)
     return DONE
@@ -279,7 +319,9 @@ def _print_json(measured: dict[str, float]) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    films = [run(_load(path, arguments)[0].pixels, untouched()) for path in (arguments.before, arguments.after)]
+    plain = argparse.Namespace(**vars(arguments) | {"page": 1, "levels": None})
+    read = (_read(arguments.before, arguments), _read(arguments.after, plain))
+    films = [run(film.pixels, untouched()) for film, _ in read]
     if films[0].shape != films[1].shape:
         one, other = (f"{film.shape[1]} x {film.shape[0]}" for film in films)
         say(f"radtune: the films differ in size: {one} and {other} px")
@@ -305,12 +347,15 @@ def _batch(arguments: argparse.Namespace) -> int:
         preset,
         suffix=f".{arguments.format}",
         kind=arguments.range,
-        limits=Limits(pixels=arguments.limit_pixels),
+        limits=_limits(arguments),
         resume=arguments.resume,
         overwrite=arguments.overwrite,
+        passed_over=passed_over,
+        embed=arguments.embed,
+        quality=arguments.quality,
+        levels=_levels(arguments),
         choice=_choice(arguments),
         keep_identity=arguments.keep_identity,
-        passed_over=passed_over,
     )
     left_out = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
     left_out = f"; passed over: {left_out}" if left_out else ""
@@ -327,11 +372,13 @@ def _batch(arguments: argparse.Namespace) -> int:
         with tqdm(total=len(tasks), unit="film", disable=None) as bar:
             failed = 0
 
-            def report(row: batch.Row | None) -> None:
+            def report(row: batch_log.Row | None) -> None:
                 nonlocal failed
                 if row and row["status"] == "FAILURE":
                     failed += 1
                     bar.set_postfix(failed=failed)
+                if bar.total is not None and bar.n >= bar.total:
+                    bar.total += 1  # a file of several pages
                 bar.update()
 
             summary = batch.run_batch(
@@ -371,7 +418,7 @@ def _tell(summary: batch.Summary, arguments: argparse.Namespace, job: batch.Job)
         say(f"failures by cause: {causes}; each is named in the log")
     if summary.other_size:
         say(f"{summary.other_size} films differ much in size from the one tuned on; filters count in pixels")
-    say(f"log: {job.target / batch.LOG}")
+    say(f"log: {job.target / batch_log.LOG}")
 
 
 def _preset_list(arguments: argparse.Namespace) -> int:
@@ -382,6 +429,21 @@ def _preset_list(arguments: argparse.Namespace) -> int:
 
 def _preset_show(arguments: argparse.Namespace) -> int:
     print(presets.load(arguments.preset).dumps(), end="")
+    return DONE
+
+
+def _preset_from(arguments: argparse.Namespace) -> int:
+    path = arguments.picture
+    try:
+        data = files.read_bytes(path)
+    except FileError as error:
+        raise FileError(error.code, f"{path}: {error}") from error
+    try:
+        with _libraries_silent():
+            preset = presets.of_picture(data)
+    except XrayError as error:
+        raise PresetError(f"{path}: {error}") from None
+    print(preset.dumps(), end="")
     return DONE
 
 

@@ -117,7 +117,18 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     spacing, spacing_from = _spacing(ds)
     facts = DicomFacts(choice.frame, frames, words, spacing_from, finite(ds, "ExposureIndex"))
     digest = hashlib.sha256(data).hexdigest()
-    return Film(checked(shown), name, stored.bits, digest, "DICOM", photometric, spacing, facts)
+    return Film(
+        checked(shown),
+        name,
+        stored.bits,
+        digest,
+        "DICOM",
+        photometric,
+        spacing,
+        facts,
+        page=choice.frame,
+        pages=frames,
+    )
 
 
 def frame_count(data: bytes, most_bytes: int) -> int:

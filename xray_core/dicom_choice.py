@@ -1,4 +1,4 @@
-"""What a caller may choose of a DICOM file: how grey values are shown, which window, which frame.
+"""What a caller may choose of a DICOM file: how grey values are shown, and which window.
 
 Flags of the command line and columns of the log follow from `CHOICES`. They are no settings: a preset says what is done
 to a film, these say which film it is.
@@ -29,19 +29,19 @@ CHOICES: dict[str, Parameter] = {
         label="Window",
         help="Number of the window, or VOI LUT, where there are more.",
     ),
-    "frame": Range(
-        default=1, low=1, high=999_999, step=1, label="Frame", help="Number of the frame of a multi-frame DICOM file."
-    ),
 }
 
 
 @dataclass(frozen=True)
 class DicomChoice:
-    """A value for each of `CHOICES`, or `SettingsError`. Numbers begin at 1, as DICOM's own do."""
+    """A value for each of `CHOICES`, or `SettingsError`, and the frame, which is a page as in other formats.
+
+    Numbers begin at 1, as DICOM's own do.
+    """
 
     voi: str = CHOICES["voi"].default
     window: int = CHOICES["window"].default
-    frame: int = CHOICES["frame"].default
+    frame: int = 1
 
     def __post_init__(self) -> None:
         for name, parameter in CHOICES.items():

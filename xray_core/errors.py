@@ -20,10 +20,12 @@ FileCode = Literal[
     "DECODE",
     "PIXEL_LIMIT",
     "BYTE_LIMIT",
+    "PAGE_LIMIT",
     "PICKLE",
     "READ",
     "WRITE",
     "MEMORY",
+    "TIMEOUT",
     "CRASH",
     "INTERNAL",
 ]

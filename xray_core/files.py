@@ -3,77 +3,64 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import secrets
-import unicodedata
-import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from xray_core.decode import Limits, container_of, decode
 from xray_core.derivation import Derivation
 from xray_core.dicom_choice import DicomChoice
-from xray_core.errors import FileError, SettingsError
-from xray_core.image import Film, Image, full_scale
+from xray_core.encode import FORMATS, RANGES, check_output, encode, in_range
+from xray_core.errors import FileError
+from xray_core.image import Film, Image
+from xray_core.stored import Levels
+
+__all__ = ["FORMATS", "RANGES", "check_output", "encode", "in_range"]
 
 SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz", ".npy", ".dcm", ".dicom", ".bmp", ".gif", ".webp", ".jp2"]
 )
 """Files with these suffixes count as pictures when a folder is listed, whatever is in them."""
-FORMATS = ("png", "tif", "jpg", "npz", "npy", "dcm")
-RANGES = {
-    "same": "the depth of the film",
-    "uint8": "0 to 255",
-    "uint16": "0 to 65535",
-    "unit": "float32, 0 to 1",
-    "zscore": "float32, mean 0 and standard deviation 1",
-}
-_JPEG_QUALITY = 95
 
 
-def read(path: str | os.PathLike[str], limits: Limits | None = None, dicom: DicomChoice | None = None) -> Film:
-    """Read and decode a file; see `load`."""
-    return load(path, limits, dicom)[0]
-
-
-def load(
-    path: str | os.PathLike[str], limits: Limits | None = None, dicom: DicomChoice | None = None
-) -> tuple[Film, bytes]:
-    """Read and decode a file; return the film and the file's bytes.
+def read(
+    path: str | os.PathLike[str],
+    limits: Limits | None = None,
+    *,
+    page: int = 1,
+    levels: Levels | None = None,
+    dicom: DicomChoice | None = None,
+) -> Film:
+    """Read and decode a file.
 
     Parameters
     ----------
     path
         Any file; its format is told by content.
-    limits
-        What is refused before decoding.
-    dicom
-        Which greys and frame of a DICOM file are taken.
+    limits, page, levels, dicom
+        As in `xray_core.decode.decode`.
 
     Raises
     ------
     FileError
         If it cannot be read or is no radiograph.
     """
-    limits = limits or Limits()
+    return decode(read_bytes(path, limits), Path(path).name, limits, page=page, levels=levels, dicom=dicom)
+
+
+def read_bytes(path: str | os.PathLike[str], limits: Limits | None = None) -> bytes:
+    """Read a file's bytes, unless they are too many; raises `FileError`."""
     path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > limits.file_bytes:
-            raise FileError("BYTE_LIMIT", f"{size / 1e6:.0f} MB; the limit is {limits.file_bytes / 1e6:g} MB")
+        (limits or Limits()).check_bytes(path.stat().st_size)
         if not path.is_file():
             raise FileError("READ", "this is no file")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise FileError("READ", reason(error)) from error
-    return decode(data, path.name, limits, dicom), data
 
 
 def reason(error: OSError) -> str:
@@ -115,7 +102,7 @@ def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
             elif path.is_file() and (path.suffix.lower() in SUFFIXES or _looks_like_a_picture(path)):
                 yield path.relative_to(root)
             else:
-                counts["no pictures"] += 1
+                counts["zip archives" if path.suffix.lower() == ".zip" else "no pictures"] += 1
 
 
 def _looks_like_a_picture(path: Path) -> bool:
@@ -130,124 +117,16 @@ def _looks_like_a_picture(path: Path) -> bool:
     return container not in (None, "NPZ")
 
 
-def output_names(inputs: Iterable[Path], suffix: str) -> list[Path]:
-    """Return the output's path for each input: the tree mirrored, the suffix replaced, no two alike.
-
-    Two inputs that differ only by suffix keep it (``film.jpg`` gives ``film.jpg.png``); names that differ only by case
-    or by how an accent is coded, which some file systems take for one, and names of folders get a number.
-    """
-    wanted = list(inputs)
-    plain = [path.with_name(path.stem + suffix) for path in wanted]
-    often: dict[str, int] = {}
-    for path in plain:
-        often[_alike(path)] = often.get(_alike(path), 0) + 1
-    taken = {_alike(folder) for path in wanted for folder in path.parents}
-    outputs = []
-    for path, simple in zip(wanted, plain, strict=True):
-        out = simple if often[_alike(simple)] == 1 else path.with_name(path.name + suffix)
-        number = 2
-        while _alike(out) in taken:
-            out = path.with_name(f"{path.name}_{number}{suffix}")
-            number += 1
-        taken.add(_alike(out))
-        outputs.append(out)
-    return outputs
-
-
-def _alike(path: Path) -> str:
-    """Return the same text for paths that a file system may take for one."""
-    return unicodedata.normalize("NFC", str(path).casefold())
-
-
-def in_range(image: Image, kind: str) -> NDArray[np.float32] | Image:
-    """Convert a gray image to one of `RANGES`.
-
-    A flat image has no standard deviation; its z-scores are 0.
-    """
-    if kind == "same":
-        return image
-    if kind == "unit":
-        return image.astype(np.float32) / np.float32(full_scale(image))
-    if kind == "zscore":
-        deviation = float(image.std(dtype=np.float64))
-        return ((image - image.mean(dtype=np.float64)) / (deviation or 1.0)).astype(np.float32)
-    if kind == "uint16":
-        return image if image.dtype == np.uint16 else image.astype(np.uint16) * 257
-    if kind == "uint8":
-        return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    raise SettingsError(f"the range is one of {', '.join(RANGES)}, got {kind!r}")
-
-
-def check_output(suffix: str, kind: str = "same") -> None:
-    """Raise `SettingsError` where a format is not written or cannot hold a range."""
-    name = suffix.lower().lstrip(".").replace("jpeg", "jpg").replace("tiff", "tif")
-    if name not in FORMATS:
-        raise SettingsError(f"the output's suffix is one of {', '.join(FORMATS)}, got {suffix or 'none'!r}")
-    if kind not in RANGES:
-        raise SettingsError(f"the range is one of {', '.join(RANGES)}, got {kind!r}")
-    if kind in ("unit", "zscore") and name not in ("npz", "npy"):
-        raise SettingsError(f"{name} holds whole numbers; the range {kind} needs npz or npy")
-    if kind == "uint16" and name == "jpg":
-        raise SettingsError("jpg holds 8 bits; the range uint16 needs png, tif, npz, npy or dcm")
-
-
-def check_identity(suffix: str, keep_identity: bool) -> None:
-    """Raise `SettingsError` where identity is to be kept by a format that has no place for it."""
-    if keep_identity and suffix.lower() != ".dcm":
-        raise SettingsError("only dcm has a place for the patient's identity; leave --keep-identity out")
-
-
-def encode(image: NDArray[np.float32] | Image, suffix: str, origin: Derivation | None = None) -> bytes:
-    """Encode an image as the format of a suffix; the same image always gives the same bytes, but for DICOM.
-
-    Parameters
-    ----------
-    image
-        Gray; ``float32`` only for NPZ and NPY. JPEG holds 8 bits, so deeper images are rounded to them.
-    suffix
-        Such as ``.png``; one of `FORMATS`.
-    origin
-        What the image was made of, for the formats that can tell.
-    """
-    check_output(suffix)
-    name = suffix.lower().lstrip(".")
-    if name == "dcm":
-        from xray_core.dicom_out import derived  # takes 0.2 s: only those who write DICOM wait for it
-
-        return derived(image, origin)
-    if name in ("npz", "npy"):
-        return _encode_numpy(image, packed=name == "npz")
-    if name in ("tif", "tiff"):
-        import tifffile  # takes 0.1 s: only those who write a TIFF wait for it
-
-        stream = io.BytesIO()
-        tifffile.imwrite(stream, image, photometric="minisblack", compression="zlib", metadata=None)
-        return stream.getvalue()
-    if name in ("jpg", "jpeg"):
-        done, data = cv2.imencode(".jpg", in_range(image, "uint8"), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    else:
-        # OpenCV's default is faster and smaller than any compression level it can be given.
-        done, data = cv2.imencode(".png", image)
-    if not done:
-        raise FileError("WRITE", f"the picture could not be encoded as {name}")
-    return data.tobytes()
-
-
-def _encode_numpy(image: NDArray[np.float32] | Image, *, packed: bool) -> bytes:
-    array = io.BytesIO()
-    np.lib.format.write_array(array, np.ascontiguousarray(image), allow_pickle=False)
-    if not packed:
-        return array.getvalue()
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        # np.savez would write the time of day into the archive.
-        entry = zipfile.ZipInfo("image.npy", date_time=(1980, 1, 1, 0, 0, 0))
-        archive.writestr(entry, array.getvalue(), compress_type=zipfile.ZIP_DEFLATED)
-    return stream.getvalue()
-
-
-def write(path: str | os.PathLike[str], image: Image, kind: str = "same", origin: Derivation | None = None) -> None:
-    """Encode an image by the path's suffix and write it, whole or not at all; see `encode`.
+def write(
+    path: str | os.PathLike[str],
+    image: Image,
+    kind: str = "same",
+    *,
+    text: str | None = None,
+    quality: int | None = None,
+    origin: Derivation | None = None,
+) -> None:
+    """Encode an image by the path's suffix and write it, whole or not at all; options as in `encode`.
 
     Raises
     ------
@@ -257,8 +136,8 @@ def write(path: str | os.PathLike[str], image: Image, kind: str = "same", origin
         If the suffix or range is unknown, or they don't go together.
     """
     path = Path(path)
-    check_output(path.suffix, kind)
-    write_bytes(path, encode(in_range(image, kind), path.suffix, origin))
+    check_output(path.suffix, kind, quality)
+    write_bytes(path, encode(in_range(image, kind), path.suffix, text=text, quality=quality, origin=origin))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -58,7 +58,7 @@ class Film:
     sha256
         Hexadecimal digest of the file's bytes.
     container
-        ``"PNG"``, ``"JPEG"``, ``"TIFF"``, ``"NPZ"``, ``"NPY"`` or ``"DICOM"``.
+        ``"PNG"``, ``"JPEG"``, ``"TIFF"``, ``"BMP"``, ``"WEBP"``, ``"NPZ"``, ``"NPY"`` or ``"DICOM"``.
     photometric
         Photometric interpretation as the file declares it, in the words of DICOM: ``MONOCHROME1``, ``MONOCHROME2``,
         ``RGB``, ``PALETTE COLOR`` or one of DICOM's ``YBR_...``.
@@ -67,6 +67,10 @@ class Film:
         where the file does not tell.
     dicom
         What only a DICOM file tells, or None for another.
+    page, pages
+        Which page of the file this is, counted from 1, and how many it has.
+    notes
+        Rules that decoding applied and that one should know of, each as a sentence in our own words.
     """
 
     pixels: Image
@@ -77,6 +81,15 @@ class Film:
     photometric: str
     spacing: tuple[float, float] | None = None
     dicom: DicomFacts | None = None
+    page: int = 1
+    pages: int = 1
+    notes: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> str:
+        """What a person should know of how this was read, in sentences; empty where nothing is unusual."""
+        page = (f"Page {self.page} of {self.pages}.",) if self.pages > 1 else ()
+        return " ".join((*page, *self.notes))
 
     @property
     def size(self) -> tuple[int, int]:

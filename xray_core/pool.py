@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
+from xray_core.limits import bound_memory
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -42,7 +44,7 @@ class _Worker(Generic[T]):
     started: bool = False
 
 
-def _work(pipe: Connection, function: Callable[[T], R]) -> None:
+def _work(pipe: Connection, function: Callable[[T], R], memory_limit: int | None) -> None:
     # The parent decides when an interrupt ends the run.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # C libraries announce damaged files on stderr in words of their own, across the progress bar.
@@ -50,6 +52,8 @@ def _work(pipe: Connection, function: Callable[[T], R]) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    if memory_limit is not None:
+        bound_memory(memory_limit)
     pipe.send(None)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -57,7 +61,11 @@ def _work(pipe: Connection, function: Callable[[T], R]) -> None:
 
 
 def run_tasks(
-    function: Callable[[T], R], tasks: Iterable[T], workers: int, time_limit: float = 300.0
+    function: Callable[[T], R],
+    tasks: Iterable[T],
+    workers: int,
+    time_limit: float = 300.0,
+    memory_limit: int | None = None,
 ) -> Iterator[R | Lost[T]]:
     """Yield the result of each task as it comes, in any order.
 
@@ -71,6 +79,8 @@ def run_tasks(
         Number of processes.
     time_limit
         Seconds that a task may take.
+    memory_limit
+        Bytes of memory that a process may take, on Linux; see `xray_core.limits.bound_memory`.
     """
     context = multiprocessing.get_context("spawn")
     waiting = iter(tasks)
@@ -81,7 +91,7 @@ def run_tasks(
 
     def start() -> _Worker[T]:
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, function), daemon=True)
+        process = context.Process(target=_work, args=(theirs, function, memory_limit), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)

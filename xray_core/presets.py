@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xray_core import __version__
-from xray_core.decode import decode
+from xray_core import __version__, embedding
+from xray_core.decode import container_of, decode
 from xray_core.derivation import Derivation
 from xray_core.dicom_choice import DicomChoice
 from xray_core.errors import PresetError, SettingsError
@@ -105,21 +105,16 @@ class Preset:
 
 
 def derivation(
-    preset: Preset, film: Film, choice: DicomChoice, file: bytes, *, keep_identity: bool = False
+    preset: Preset, film: Film, choice: DicomChoice, file: bytes, *, embed: bool = True, keep_identity: bool = False
 ) -> Derivation:
-    """Return what an output says of its making: a film, its file's bytes, and a preset.
-
-    The preset's name and note, and the film's name, are left out: a person wrote them, maybe of a person.
-    """
-    private = ("name", "note", "tuned_on")
+    """Return what an output says of its making: a film, its file's bytes, and a preset, as `embedded` has it."""
     across, down = scale(film.size, preset.settings)
-    document = {key: value for key, value in preset.document.items() if key not in private}
     return Derivation(
         film=film,
         digest=preset.digest,
-        text=json.dumps({"digest": preset.digest, "preset": document}, sort_keys=True, allow_nan=False),
+        text=embedded(preset) if embed else "",
         summary=summary(preset.settings),
-        choice=choice,
+        choice=replace(choice, frame=film.page),
         scale=(down, across),
         moved=moved(preset.settings),
         file_bytes=len(file),
@@ -217,6 +212,10 @@ def loads(text: str | bytes) -> Preset:
     PresetError
         One line that names the key and, where there is one, the range.
     """
+    return Preset(_document(text))
+
+
+def _document(text: str | bytes) -> dict[str, Any]:
     if len(text) > _MOST_BYTES:
         raise PresetError(f"a preset has at most {_MOST_BYTES // 1000} kB")
     try:
@@ -235,7 +234,7 @@ def loads(text: str | bytes) -> Preset:
         raise PresetError("not valid JSON: nested too deeply") from None
     if not isinstance(document, dict):
         raise PresetError("a preset is a JSON object")
-    return Preset(document)
+    return document
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -262,6 +261,55 @@ def _whole(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise PresetError(f"{text[:_MOST_DIGITS]}... is no value; whole numbers have at most {_MOST_DIGITS} digits")
     return int(text)
+
+
+def embedded(preset: Preset) -> str:
+    """Return what travels of a preset in the pictures made with it: its digest, and all but what could name a person.
+
+    Name and note stay behind, since a person wrote them, and so do the digests of the films it was tuned on. So does
+    the time of making, that one film with the same settings gives the same bytes whenever it is written.
+    """
+    document = {key: value for key, value in preset.document.items() if key not in ("name", "note", "created")}
+    if size := (document.get("tuned_on") or {}).get("size"):
+        document["tuned_on"] = {"size": size}
+    document["made_with"] = {key: text for key, text in document.get("made_with", {}).items() if key in made_with()}
+    carried = {"digest": preset.digest, "preset": document}
+    return json.dumps(carried, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def of_text(text: str) -> Preset:
+    """Return the preset of a text made by `embedded`; raises `PresetError`."""
+    carried = _document(text)
+    if not isinstance(carried.get("preset"), dict):
+        raise PresetError("what the picture carries is no preset")
+    preset = Preset(carried["preset"])
+    if carried.get("digest") != preset.digest:
+        raise PresetError("the settings in the picture don't fit their digest: it was altered")
+    return preset
+
+
+def of_picture(data: bytes) -> Preset:
+    """Return the preset that a picture carries, which was made with it.
+
+    Parameters
+    ----------
+    data
+        The whole file: PNG, JPEG, TIFF, NPZ or DICOM.
+
+    Raises
+    ------
+    PresetError
+        If it carries none, or one that is refused.
+    """
+    text = embedding.text_of(data)
+    if text is None and container_of(data[:132]) == "DICOM":
+        from xray_core.dicom_out import settings_of  # takes 0.2 s: only those who open DICOM wait for it
+
+        found = settings_of(data) or {}
+        text = json.dumps({key: found[key] for key in ("digest", "preset")}) if found else None
+    if text is None:
+        raise PresetError("the file carries no settings of RadTune")
+    return of_text(text)
 
 
 def load(name: str) -> Preset:

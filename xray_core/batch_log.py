@@ -1,0 +1,102 @@
+"""The log of a batch: its columns, how rows name files and pages, and cells that no spreadsheet runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import Any
+
+from xray_core import dicom_choice
+from xray_core.files import write_bytes
+from xray_core.metrics import COLUMNS
+from xray_core.pipeline import parameters
+
+LOG = "log.csv"
+_HEAD = ("path", "output", "sha256", "status", "reason", "preset", "seconds", "bits", "width", "height")
+Row = dict[str, Any]
+
+
+def columns() -> tuple[str, ...]:
+    """Return the columns of the log: file, measurements, every setting by its dotted path, what was chosen of DICOM."""
+    return (*_HEAD, *COLUMNS, "verdict", *parameters(), *dicom_choice.COLUMNS)
+
+
+_PART = "//"  # no path holds it, so that no file's name is taken for a page of another
+_PAGE = re.compile(r"page ([0-9]+) of ([0-9]+)")
+
+
+def page_part(page: int, pages: int) -> str:
+    """Return what stands behind a file's name for one of its pages."""
+    return f"{_PART}page {page} of {pages}" if pages > 1 else ""
+
+
+def copy_part(copy: int) -> str:
+    """Return what stands behind the name that several entries of an archive have, but for the first."""
+    return f"{_PART}entry {copy}" if copy > 1 else ""
+
+
+def as_text(path: PurePath) -> str:
+    """Return a path as the log holds it; bytes of a name that are no UTF-8 are written as escapes."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def file_of(path: str) -> str:
+    """Return the name of the file that a row is about."""
+    head, _, part = path.rpartition(_PART)
+    return head if head and _PAGE.fullmatch(part) else path
+
+
+def is_whole(rows: list[Row]) -> bool:
+    """Whether the rows of a file tell that all of its pages were done."""
+    if not rows or any(row["status"] != "SUCCESS" for row in rows):
+        return False
+    pages = _PAGE.fullmatch(rows[0]["path"].rpartition(_PART)[2])
+    return len(rows) == (int(pages[2]) if pages else 1)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also full-width ones
+
+_NUMBER = re.compile(r"-?[0-9.]+(e-?[0-9]+)?")
+
+
+def cells(row: Row) -> dict[str, str]:
+    """Return a row as text cells; what a spreadsheet would run as a formula begins with an apostrophe."""
+    return {name: _cell(row.get(name, "")) for name in columns()}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return "" if math.isnan(value) else str(round(value, 6))
+    text = str(value)
+    # Rows read back from a log are all text: what is only a number stays one.
+    runs = isinstance(value, str) and text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return "'" + text if runs else text
+
+
+def write_log(path: Path, rows: Iterable[Row]) -> None:
+    """Write a log of some rows, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns())
+    writer.writeheader()
+    writer.writerows(cells(row) for row in rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_log(path: Path) -> list[Row]:
+    """Read the rows of a log as text, leaving out a last line cut short by a kill."""
+    text = path.read_bytes().decode("utf-8", "replace")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    if not text.endswith("\n"):
+        rows = rows[:-1]
+    rows = [row for row in rows if None not in row and None not in row.values()]
+    return [{name: _plain(cell) for name, cell in row.items()} for row in rows]
+
+
+def _plain(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
