@@ -105,6 +105,7 @@ async def warm(app: Any) -> AsyncIterator[None]:
 
     answer_at_once()
     pages.ui.cache.give_back_large_arrays()
+    pages.ui.sources.DECODER.warm()
     gc.collect()
     gc.freeze()
     yield

@@ -6,7 +6,6 @@ import streamlit as st
 
 from pages.ui import frame, sources
 from pages.ui.state import Session, session
-from xray_core.decode import decode
 from xray_core.errors import FileError
 
 TUNE = "pages/1_Tune.py"
@@ -28,7 +27,7 @@ def samples(visitor: Session) -> None:
 def uploads(visitor: Session) -> None:
     """Take files from the visitor; each is decoded at once, so that a bad one is named here."""
     files = st.file_uploader(
-        "PNG, JPEG, TIFF, DICOM, NPZ or NPY, 8 or 16 bit. "
+        "DICOM, PNG, JPEG, TIFF, BMP, WebP, NPZ or NPY, or a zip of them. "
         "They stay in this server's memory until you remove them or leave.",
         accept_multiple_files=True,
         key="uploads",
@@ -36,24 +35,19 @@ def uploads(visitor: Session) -> None:
         args=(visitor,),
     )
     # What the uploader holds now: it is empty again after a change of page, while the films are kept.
-    shown: dict[str, str] = {}
+    shown: dict[str, list[str]] = {}
     new: list[str] = []
-    known: dict[str, str] = st.session_state.setdefault("upload refusals", {})
-    before: dict[str, str] = st.session_state.get("uploads shown", {})
+    refusals: dict[str, list[str]] = st.session_state.setdefault("upload refusals", {})
+    before: dict[str, list[str]] = st.session_state.get("uploads shown", {})
     for file in files:
-        if file.file_id not in known:
-            known[file.file_id] = _refusal(file.getvalue(), file.name)
-        if known[file.file_id]:
-            st.error(frame.plain(f"{file.name}: {known[file.file_id]}"), icon=":material/error:")
-        elif file.file_id in before:
-            shown[file.file_id] = before[file.file_id]
-        elif sum(map(len, visitor.uploads.values())) + file.size > sources.MOST_UPLOADED_BYTES:
-            most = f"At most {sources.MOST_UPLOADED_BYTES // 10**6} MB at a time; for more, use the command line."
-            st.error(frame.plain(f"{file.name}: {most}"), icon=":material/error:")
+        if file.file_id not in refusals:
+            films, refusals[file.file_id] = _films(file.getvalue(), file.name)
+            shown[file.file_id] = [_keep(visitor, name, data) for name, data in films]
+            new += shown[file.file_id]
         else:
-            shown[file.file_id] = sources.free_name(file.name, visitor.uploads)
-            visitor.uploads = visitor.uploads | {shown[file.file_id]: file.getvalue()}
-            new.append(shown[file.file_id])
+            shown[file.file_id] = before.get(file.file_id, [])
+        for words in refusals[file.file_id]:
+            st.error(frame.plain(words), icon=":material/error:")
     st.session_state["uploads shown"] = shown
     if new:
         st.session_state["uploaded film"] = new[0]
@@ -66,21 +60,44 @@ def uploads(visitor: Session) -> None:
             st.button("Remove it", on_click=visitor.forget, args=([chosen],))
 
 
+def _keep(visitor: Session, name: str, data: bytes) -> str:
+    free = sources.free_name(name, visitor.uploads)
+    visitor.uploads = visitor.uploads | {free: data}
+    return free
+
+
 def _forget_removed(visitor: Session) -> None:
     """Forget the films whose files the visitor took out of the uploader."""
     left = {file.file_id for file in st.session_state["uploads"]}
-    shown: dict[str, str] = st.session_state.get("uploads shown", {})
-    visitor.forget([name for file_id, name in shown.items() if file_id not in left])
-    st.session_state["uploads shown"] = {file_id: name for file_id, name in shown.items() if file_id in left}
+    shown: dict[str, list[str]] = st.session_state.get("uploads shown", {})
+    visitor.forget([name for file_id, names in shown.items() if file_id not in left for name in names])
+    st.session_state["uploads shown"] = {file_id: names for file_id, names in shown.items() if file_id in left}
 
 
-def _refusal(data: bytes, name: str) -> str:
-    """Return why a file can't be read, or an empty string."""
+def _films(data: bytes, name: str) -> tuple[list[tuple[str, bytes]], list[str]]:
+    """Return the films of an upload, and why others can't be taken."""
+    held = sum(map(len, session().uploads.values()))
+    films: list[tuple[str, bytes]] = []
+    refusals: list[str] = []
     try:
-        decode(data, name)
+        found = sources.unpacked(data, name)
     except FileError as error:
-        return str(error)
-    return ""
+        return [], [f"{name}: {error}"]
+    for inner, content in found:
+        told = name if inner == name else f"{name}: {inner}"
+        try:
+            if isinstance(content, FileError):
+                raise content
+            if held + len(content) > sources.MOST_UPLOADED_BYTES:
+                most = f"{sources.MOST_UPLOADED_BYTES // 10**6} MB"
+                raise FileError("BYTE_LIMIT", f"At most {most} at a time; for more, use the command line.")
+            sources.decoded(content, inner)
+        except FileError as error:
+            refusals.append(f"{told}: {error}")
+        else:
+            held += len(content)
+            films.append((inner, content))
+    return films, refusals
 
 
 def folder(visitor: Session) -> None:

@@ -6,6 +6,8 @@ import streamlit as st
 
 from pages.ui import cache, frame, presets_panel, sources, viewer
 from pages.ui.state import Session, session, show
+from xray_core import presets
+from xray_core.dicom_choice import CHOICES, DicomChoice
 from xray_core.files import encode
 
 
@@ -29,6 +31,45 @@ def choose_film(visitor: Session) -> None:
 def _open_chosen() -> None:
     with frame.guarded():
         sources.open_film(session(), st.session_state["film"])
+
+
+def choose_part(visitor: Session) -> None:
+    """Offer the pages of a file that has several, and the greys of a DICOM film; say how it was read."""
+    film = visitor.film
+    if film is None:
+        return
+    if film.pages > 1:
+        show("page", film.page)
+        st.number_input("Page", 1, film.pages, step=1, key="page", on_change=_open_part)
+    if film.dicom:
+        greys = CHOICES["voi"]
+        show("voi", visitor.choice.voi)
+        st.selectbox(
+            greys.label,
+            greys.options,
+            key="voi",
+            format_func=greys.options.__getitem__,
+            help=greys.help,
+            on_change=_open_part,
+        )
+        if film.dicom.windows > 1:
+            show("window", visitor.choice.window)
+            window = CHOICES["window"]
+            st.number_input(window.label, 1, film.dicom.windows, step=1, key="window", on_change=_open_part)
+    if told := sources.told(film):
+        st.caption(frame.plain(told))
+
+
+def _open_part() -> None:
+    visitor = session()
+    source, at = visitor.source, st.session_state
+    if source is None:
+        return
+    with frame.guarded():
+        voi = at.get("voi", visitor.choice.voi)
+        # The number of a window means another one, or none, under other greys.
+        window = at.get("window", 1) if voi == visitor.choice.voi else 1
+        sources.open_source(visitor, source, at.get("page", 1), DicomChoice(voi, window))
 
 
 @st.fragment
@@ -55,7 +96,7 @@ def _download(visitor: Session) -> None:
     name = visitor.film.name.rsplit(".", 1)[0] if visitor.film else "film"
     st.download_button(
         "Download the film after (PNG, full size)",
-        data=lambda: encode(visitor.run_pair().after, ".png"),
+        data=lambda: encode(visitor.run_pair().after, ".png", text=presets.embedded(visitor.as_preset())),
         file_name=f"{name}_enhanced.png",
         mime="image/png",
         icon=":material/download:",
@@ -71,6 +112,7 @@ with frame.page("pages/1_Tune.py"):
         presets_panel.take_link(visitor)
     with st.sidebar, frame.guarded():
         choose_film(visitor)
+        choose_part(visitor)
         presets_panel.choose(visitor)
         viewer.waker()
     if visitor.film is not None:

@@ -101,7 +101,7 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     high_bit = whole(ds, "HighBit", 0, 63, default=stored.bits - 1)
     codes = patterns(ds, decoded(ds, choice.frame, frames, size), stored, high_bit)
     if photometric in _GREY:
-        voi, words = _voi(ds, choice)
+        voi, words, windows = _voi(ds, choice)
         inverse = photometric == "MONOCHROME1" or text(ds, "PresentationLUTShape") == "INVERSE"
         table = grey_table(
             stored,
@@ -113,9 +113,9 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
         )
         shown: Image = table[codes]
     else:
-        shown, words = _colour(ds, photometric, codes, stored), "colour"
+        shown, words, windows = _colour(ds, photometric, codes, stored), "colour", 1
     spacing, spacing_from = _spacing(ds)
-    facts = DicomFacts(choice.frame, frames, words, spacing_from, finite(ds, "ExposureIndex"))
+    facts = DicomFacts(choice.frame, frames, words, windows, spacing_from, finite(ds, "ExposureIndex"))
     digest = hashlib.sha256(data).hexdigest()
     return Film(
         checked(shown),
@@ -204,8 +204,8 @@ def _modality(ds: Dataset, stored: Stored) -> Lut | Rescale:
     return Rescale(slope, intercept)
 
 
-def _voi(ds: Dataset, choice: DicomChoice) -> tuple[Lut | Window | None, str]:
-    """Return what chooses the greys, and what the film's facts say of it."""
+def _voi(ds: Dataset, choice: DicomChoice) -> tuple[Lut | Window | None, str, int]:
+    """Return what chooses the greys, what the film's facts say of it, and of how many it was chosen."""
     tables = ds.get("VOILUTSequence") or []
     if choice.voi == "lut" and tables:
         _check_number(choice.window, len(tables), "VOI LUT")
@@ -214,18 +214,18 @@ def _voi(ds: Dataset, choice: DicomChoice) -> tuple[Lut | Window | None, str]:
             ds.get("PixelRepresentation") == 1 or (finite(ds, "RescaleIntercept", 0.0) or 0.0) < 0
         )
         table = _lut(tables[choice.window - 1], ds, signed=signed)
-        return table, f"VOI LUT {choice.window} of {len(tables)}"
+        return table, f"VOI LUT {choice.window} of {len(tables)}", len(tables)
     if choice.voi == "none":
-        return None, "whole range"
+        return None, "whole range", 1
     centers, widths = (numbers(ds, keyword) for keyword in ("WindowCenter", "WindowWidth"))
     many = min(len(centers), len(widths))
     if not many:
-        return None, "whole range"
+        return None, "whole range", 1
     _check_number(choice.window, many, "window")
     function = text(ds, "VOILUTFunction") or "LINEAR"
     window = Window(centers[choice.window - 1], widths[choice.window - 1], function)
     window.check()
-    return window, f"window {choice.window} of {many} ({function})"
+    return window, f"window {choice.window} of {many} ({function})", many
 
 
 def _check_number(number: int, many: int, what: str) -> None:

@@ -29,6 +29,8 @@ class DicomFacts:
         Number of the frame shown, from 1, and how many the file holds.
     voi
         How the greys shown were chosen: ``VOI LUT 1 of 1``, ``window 1 of 2 (LINEAR)``, ``whole range``, or ``colour``.
+    windows
+        How many windows, or VOI LUTs, there are to choose from.
     spacing_from
         Where the film's spacing is from: ``Pixel Spacing`` (in the patient, where calibrated), ``Imager Pixel Spacing``
         (at the detector, so anatomy is smaller), ``Nominal Scanned Pixel Spacing`` (of a digitised film), or empty.
@@ -39,6 +41,7 @@ class DicomFacts:
     frame: int
     frames: int
     voi: str
+    windows: int = 1
     spacing_from: str = ""
     exposure_index: float | None = None
 

@@ -288,6 +288,11 @@ def of_text(text: str) -> Preset:
     return preset
 
 
+def is_picture(data: bytes) -> bool:
+    """Whether a file is a picture, rather than a preset's own text."""
+    return container_of(data[:132]) is not None
+
+
 def of_picture(data: bytes) -> Preset:
     """Return the preset that a picture carries, which was made with it.
 

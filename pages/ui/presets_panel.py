@@ -31,12 +31,13 @@ def choose(visitor: Session) -> None:
     )
     st.file_uploader(
         "or one of yours",
-        type=["json"],
+        type=["json", "png", "jpg", "jpeg", "tif", "tiff", "npz", "dcm"],
         key="preset file",
         on_change=_take_upload,
         args=(visitor,),
-        max_upload_size=1,
-        help="A .preset.json that you downloaded here, or that a colleague sent.",
+        max_upload_size=100,
+        help="A .preset.json that you downloaded here, or that a colleague sent; or a picture that RadTune made, which "
+        "carries its settings.",
     )
 
 
@@ -60,7 +61,8 @@ def _take_upload(visitor: Session) -> None:
     if upload is None:
         return
     try:
-        visitor.use(presets.loads(upload.getvalue()))
+        data = upload.getvalue()
+        visitor.use(presets.of_picture(data) if presets.is_picture(data) else presets.loads(data))
     except XrayError as error:
         st.session_state["preset error"] = f"{upload.name}: {error}"
     else:
@@ -85,10 +87,7 @@ def save(visitor: Session) -> None:
 
     def text() -> str:
         # As they are at the click. Bound to the visitor, not to the film: what is bound outlasts its browser.
-        preset = presets.create(
-            visitor.settings, name=visitor.name, note=visitor.note, targets=visitor.targets, tuned_on=visitor.film
-        )
-        return preset.dumps()
+        return visitor.as_preset().dumps()
 
     safe = presets.file_name(visitor.name)
     st.download_button(

@@ -10,16 +10,19 @@ from pathlib import Path
 import streamlit as st
 
 from pages.ui.state import Session, Source
-from xray_core.decode import decode
+from xray_core.archive import Archive
+from xray_core.dicom_choice import DicomChoice
 from xray_core.errors import FileError
-from xray_core.files import encode, find, in_range, read
+from xray_core.files import encode, find, in_range, read, read_bytes
 from xray_core.image import Film
+from xray_core.isolated import DECODER
 from xray_core.pipeline import Settings, run, untouched
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 ROOT_VARIABLE = "RADTUNE_ROOT"
 MOST_LISTED = 2_000
 MOST_UPLOADED_BYTES = 300_000_000
+MOST_IN_ARCHIVE = 200
 
 CAPTIONS = {
     "chest.png": "Chest, 8 bit",
@@ -69,7 +72,12 @@ def folder_files(root: str) -> list[str]:
     return files
 
 
-def from_folder(root: Path, relative: str) -> Film:
+def decoded(data: bytes, name: str, page: int = 1, choice: DicomChoice | None = None) -> Film:
+    """Decode a file of unknown origin in a process that may die of it; raises as `isolated.Decoder.decode`."""
+    return DECODER.decode(data, name, page=page, dicom=choice)
+
+
+def from_folder(root: Path, relative: str, page: int = 1, choice: DicomChoice | None = None) -> Film:
     """Read a file below the operator's folder.
 
     Raises
@@ -80,7 +88,40 @@ def from_folder(root: Path, relative: str) -> Film:
     path = (root / relative).resolve()
     if not path.is_relative_to(root):
         raise FileError("READ", "the path leads out of the folder that is open to visitors")
-    return read(path)
+    return decoded(read_bytes(path), path.name, page, choice)
+
+
+def unpacked(data: bytes, name: str) -> list[tuple[str, bytes | FileError]]:
+    """Return the films of an upload: itself, or what a zip archive holds; an error in the place of what can't be read.
+
+    Raises
+    ------
+    FileError
+        If the archive can't be read, or holds too much for the page.
+    """
+    if not data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return [(name, data)]
+    films: list[tuple[str, bytes | FileError]] = []
+    with Archive(data) as archive:
+        if archive.is_numpy:
+            return [(name, data)]
+        members = archive.members()
+        if not members:
+            raise FileError("EMPTY", "no pictures are in this archive")
+        if len(members) > MOST_IN_ARCHIVE:
+            raise FileError("PAGE_LIMIT", f"{len(members)} films are in it, and the page takes {MOST_IN_ARCHIVE}")
+        size = 0
+        for member in members:
+            try:
+                content = archive.read(member.number)
+            except FileError as error:
+                films.append((member.path.name, error))
+                continue
+            size += len(content)
+            if size > MOST_UPLOADED_BYTES:
+                raise FileError("BYTE_LIMIT", f"it unpacks to over {MOST_UPLOADED_BYTES // 10**6} MB")
+            films.append((member.path.name, content))
+    return films
 
 
 def free_name(name: str, taken: Container[str]) -> str:
@@ -90,7 +131,19 @@ def free_name(name: str, taken: Container[str]) -> str:
     return next(free for free in itertools.chain([name], candidates) if free not in taken and free not in CAPTIONS)
 
 
-def open_film(visitor: Session, name: str) -> None:
+def told(film: Film) -> str:
+    """Return how a film was read, where that is not the plain way, in sentences."""
+    words = [film.remarks]
+    if film.dicom:
+        words.append(f"Greys by {film.dicom.voi}.")
+        if film.spacing:
+            words.append(f"{film.dicom.spacing_from} {film.spacing[1]:.3g} mm.")
+        if film.dicom.exposure_index is not None:
+            words.append(f"Exposure index {film.dicom.exposure_index:g}.")
+    return " ".join(filter(None, words))
+
+
+def open_film(visitor: Session, name: str, page: int = 1, choice: DicomChoice | None = None) -> None:
     """Open one of the visitor's uploads, or one of our samples, by name.
 
     Raises
@@ -99,18 +152,20 @@ def open_film(visitor: Session, name: str) -> None:
         If there is none of that name, or it cannot be read.
     """
     if name in visitor.uploads:
-        visitor.open(decode(visitor.uploads[name], name), Source("upload", name))
+        visitor.open(decoded(visitor.uploads[name], name, page, choice), Source("upload", name), choice)
     else:
         visitor.open(sample(name), Source("sample", name))
 
 
-def open_folder_film(visitor: Session, root: Path, relative: str) -> None:
+def open_folder_film(
+    visitor: Session, root: Path, relative: str, page: int = 1, choice: DicomChoice | None = None
+) -> None:
     """Open a file below the operator's folder; raises as `from_folder`."""
-    visitor.open(from_folder(root, relative), Source("folder", relative))
+    visitor.open(from_folder(root, relative, page, choice), Source("folder", relative), choice)
 
 
-def open_source(visitor: Session, source: Source) -> None:
-    """Open what was open before.
+def open_source(visitor: Session, source: Source, page: int = 1, choice: DicomChoice | None = None) -> None:
+    """Open what was open before, or another page or other greys of it.
 
     Raises
     ------
@@ -119,18 +174,18 @@ def open_source(visitor: Session, source: Source) -> None:
     """
     root = operator_root()
     if source.kind != "folder":
-        open_film(visitor, source.name)
+        open_film(visitor, source.name, page, choice)
     elif root is None:
         raise FileError("READ", "the folder of this film is not open to visitors any more")
     else:
-        open_folder_film(visitor, root, source.name)
+        open_folder_film(visitor, root, source.name, page, choice)
 
 
 def open_again(visitor: Session) -> bool:
     """Open the film that was let go while the visitor's browser was away; whether there was one; raises as above."""
     if visitor.source is None:
         return False
-    open_source(visitor, visitor.source)
+    open_source(visitor, visitor.source, visitor.page, visitor.choice)
     return True
 
 

@@ -11,10 +11,11 @@ import streamlit as st
 
 from pages.ui.engine import Engine
 from pages.ui.engines import ENGINES
+from xray_core.dicom_choice import DicomChoice
 from xray_core.image import Film
 from xray_core.metrics import DEFAULT_TARGETS, Targets
 from xray_core.pipeline import Pair, Settings, defaults
-from xray_core.presets import Preset, changed_name
+from xray_core.presets import Preset, changed_name, create
 
 _KEY = "radtune"
 
@@ -40,6 +41,8 @@ class Session:
         The film that is open, and what answers the viewer for it; both or neither.
     source
         Where it was opened from; stays when the film was let go because the browser was gone for a while.
+    page, choice
+        Which page of a file, and which greys of a DICOM film, are shown.
     unasked
         Whether it was opened because nobody had chosen one.
     preset
@@ -61,6 +64,8 @@ class Session:
     film: Film | None = None
     engine: Engine | None = None
     source: Source | None = None
+    page: int = 1
+    choice: DicomChoice = field(default_factory=DicomChoice)
     unasked: bool = False
     links: set[str] = field(default_factory=set)
     preset: Preset | None = None
@@ -77,10 +82,11 @@ class Session:
         """The name of the sample that is open, which a link can carry; empty for another film."""
         return self.source.name if self.source and self.source.kind == "sample" else ""
 
-    def open(self, film: Film, source: Source | None = None) -> None:
+    def open(self, film: Film, source: Source | None = None, choice: DicomChoice | None = None) -> None:
         """Show another film with the same settings."""
         self.close()
         self.film, self.engine, self.source = film, ENGINES.open(film), source
+        self.choice, self.page = choice or DicomChoice(), film.page
         self.unasked = False
 
     def close(self) -> None:
@@ -119,6 +125,10 @@ class Session:
         self.settings, self.targets, self.preset = preset.settings, preset.targets, preset
         self.name, self.note = preset.name, preset.note
         self.revision += 1
+
+    def as_preset(self) -> Preset:
+        """Return the settings as they stand, as a preset."""
+        return create(self.settings, name=self.name, note=self.note, targets=self.targets, tuned_on=self.film)
 
     def run_pair(self) -> Pair:
         """Return the open film before and after, at full size."""

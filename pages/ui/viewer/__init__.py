@@ -7,6 +7,7 @@ says again what got lost on the way, or what a server that was started anew can'
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import streamlit as st
 from pages.ui import declared, frame, live, sources
 from pages.ui.state import Session, Source
 from xray_core.errors import XrayError
-from xray_core.image import full_scale, is_colour
+from xray_core.image import Film, full_scale, is_colour
 from xray_core.pipeline import check, defaults
 
 # The scripts are served by a route of ours, so that they can be several files and are sent once, not with every run.
@@ -67,7 +68,7 @@ def draw(visitor: Session) -> None:
             "visitor": visitor.key,
             "heard": list(visitor.heard),
             "film": {
-                "id": film.sha256[:16],
+                "id": _identity(visitor, film),
                 "label": sources.CAPTIONS.get(visitor.sample, ""),
                 "source": _source(visitor),
                 "unasked": visitor.unasked,
@@ -86,6 +87,11 @@ def draw(visitor: Session) -> None:
         },
         on_commit_change=lambda: _hear(visitor),
     )
+
+
+def _identity(visitor: Session, film: Film) -> str:
+    """Return what tells one film from another: its file, page and greys."""
+    return hashlib.sha256(f"{film.sha256} {film.page} {visitor.choice}".encode()).hexdigest()[:16]
 
 
 def _source(visitor: Session) -> list[str]:
