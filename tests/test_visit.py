@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import SAMPLES, Server, Visit, download, png
+from datasets import CANARY, dataset, stored, with_canaries
 from playwright.sync_api import BrowserContext, Page, expect
 
 from xray_core import presets
@@ -419,3 +420,35 @@ def test_a_download_pressed_in_a_visit_that_is_over_gives_no_other_film(
         assert_downloads(one, film("chest.png"))
     finally:
         one.page.close()
+
+
+# --- whose film it is ---------------------------------------------------------------------------------------------
+
+
+def test_no_word_of_a_dicom_file_comes_out_of_the_browser_or_into_the_servers_log(
+    own_server: Server, contexts: Callable[..., BrowserContext]
+) -> None:
+    pixels = (film("chest_16bit.png") >> 4)[:300, :400]
+    whole = stored(with_canaries(dataset(pixels, 12)))
+    one = Visit(contexts(0).new_page(), own_server.address).watch()
+    seen: list[str] = []
+    try:
+        one.upload(("film.dcm", whole), ("cut.dcm", whole[:-200]))
+        expect(one.page.get_by_test_id("stAlert").filter(visible=True)).to_have_count(1)
+        seen.append(one.page.content())
+        page = one.open_upload()
+        one.drag(one.control(CLIP), 0.6)
+        one.settled()
+        seen += [page.content(), *one.kept()]
+        for button in ("Download preset", "Download the film after"):
+            started, data = download(page, button)
+            seen += [started.suggested_filename, data.decode("latin-1")]
+        assert np.array_equal(decode(data, "").pixels, run(decode(whole, "").pixels, one.settings()))
+        page.reload()
+        one.settled()
+        seen += [page.content(), page.evaluate("JSON.stringify({ ...sessionStorage, ...localStorage })")]
+        seen += [str(frame) for frame in one.sent]
+    finally:
+        one.page.close()
+    seen.append(own_server.said())
+    assert not [text for text in seen if CANARY in text]
