@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from xray_core.archive import Archive
 from xray_core.decode import Limits, container_of, open_pages
+from xray_core.dicom_out import derived
 from xray_core.embedding import text_of
 from xray_core.errors import FileError
 from xray_core.files import read
@@ -42,6 +43,18 @@ import cv2
 import numpy as np
 import PIL.Image
 import tifffile
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 LIMITS = Limits(pixels=4_000_000, file_bytes=50_000_000, pages=50, members=200, unpacked_bytes=200_000_000)
 SLOWEST = 5.0
@@ -147,7 +160,45 @@ def seeds() -> tuple[bytes, ...]:
     ]
     archives += [zipped({"a.npy": arrays[1]}, zipfile.ZIP_STORED)]
     archives += [zipped({"a.png": png[0], "b/c.jpg": jpeg[0], "../d.tif": tiffs[0]})]
-    return (*png, *jpeg, *other, *tiffs, *arrays, *archives)
+    return (*png, *jpeg, *other, *tiffs, *arrays, *archives, *_dicoms(gray, deep))
+
+
+def _dicoms(gray: np.ndarray, deep: np.ndarray) -> list[bytes]:
+    """Return DICOM files of several transfer syntaxes, with what changes grey values."""
+    found = []
+    for image, syntaxes in (
+        (deep, [ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless]),
+        (gray, [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit]),
+    ):
+        for number, syntax in enumerate(syntaxes):
+            ds = dcmread(io.BytesIO(derived(image)))
+            ds.PhotometricInterpretation = ("MONOCHROME1", "MONOCHROME2")[number % 2]
+            ds.WindowCenter, ds.WindowWidth, ds.VOILUTFunction = ["90", "40"], ["120", "60"], "SIGMOID"
+            ds.RescaleSlope, ds.RescaleIntercept = "1.5", "-20"
+            ds.add_new("PixelPaddingValue", "US", 0)
+            ds.ImagerPixelSpacing = ["0.2", "0.2"]
+            if syntax == JPEGBaseline8Bit:
+                ds.PixelData = encapsulate([pillow(PIL.Image.fromarray(image), "JPEG")])
+                ds["PixelData"].is_undefined_length = True
+                ds.file_meta.TransferSyntaxUID = syntax
+            elif syntax.is_encapsulated:
+                ds.compress(syntax)
+            else:
+                ds.file_meta.TransferSyntaxUID = syntax
+            if syntax == ExplicitVRBigEndian:
+                ds.PixelData = image.byteswap().tobytes()
+            out = io.BytesIO()
+            dcmwrite(out, ds, enforce_file_format=True)
+            found.append(out.getvalue())
+    many = dcmread(io.BytesIO(derived(deep)))
+    many.NumberOfFrames, many.PixelData = 3, deep.tobytes() * 3
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [256, 0, 8])
+    table.add_new("LUTData", "OW", bytes(range(256)))
+    many.VOILUTSequence = [table]
+    out = io.BytesIO()
+    dcmwrite(out, many, enforce_file_format=True)
+    return [*found, out.getvalue(), found[0][132:]]
 
 
 def case(number: int) -> bytes:
