@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pages.ui import live
+from xray_core.isolated import DECODER
 
 
 def _inline_scripts() -> str:
@@ -105,7 +106,7 @@ async def warm(app: Any) -> AsyncIterator[None]:
 
     answer_at_once()
     pages.ui.cache.give_back_large_arrays()
-    pages.ui.sources.DECODER.warm()
+    DECODER.warm()
     gc.collect()
     gc.freeze()
     yield
