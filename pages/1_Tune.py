@@ -6,8 +6,9 @@ import streamlit as st
 
 from pages.ui import cache, frame, presets_panel, sources, viewer
 from pages.ui.state import Session, session, show
-from xray_core import presets
+from xray_core.carried import embedded, ways
 from xray_core.dicom_choice import CHOICES, DicomChoice
+from xray_core.errors import FileError
 from xray_core.files import encode
 
 
@@ -69,7 +70,12 @@ def _open_part() -> None:
         voi = at.get("voi", visitor.choice.voi)
         # The number of a window means another one, or none, under other greys.
         window = at.get("window", 1) if voi == visitor.choice.voi else 1
-        sources.open_source(visitor, source, at.get("page", 1), DicomChoice(voi, window))
+        page = at.get("page", 1)
+        try:
+            sources.open_source(visitor, source, page, DicomChoice(voi, window))
+        except FileError:
+            # Another page may have fewer windows.
+            sources.open_source(visitor, source, page, DicomChoice(voi))
 
 
 @st.fragment
@@ -92,11 +98,18 @@ def tune(visitor: Session) -> None:
             viewer.draw(visitor)
 
 
+def _png(visitor: Session) -> bytes:
+    if visitor.film is None:
+        raise RuntimeError("no film is open")
+    text = embedded(visitor.as_preset(), ways(visitor.film, visitor.choice))
+    return encode(visitor.run_pair().after, ".png", text=text)
+
+
 def _download(visitor: Session) -> None:
-    name = visitor.film.name.rsplit(".", 1)[0] if visitor.film else "film"
+    name = visitor.film.name.rsplit(".", 1)[0].replace("/", "_") if visitor.film else "film"
     st.download_button(
         "Download the film after (PNG, full size)",
-        data=lambda: encode(visitor.run_pair().after, ".png", text=presets.embedded(visitor.as_preset())),
+        data=lambda: _png(visitor),
         file_name=f"{name}_enhanced.png",
         mime="image/png",
         icon=":material/download:",

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from xray_core.archive import Archive, is_archive
-from xray_core.batch import PRESET, RUN, prepare, run_batch
+from xray_core.batch import run_batch
 from xray_core.batch_log import LOG, Row, read_log
+from xray_core.batch_plan import PRESET, RUN, prepare
 from xray_core.decode import Limits, decode
 from xray_core.encode import encode
 from xray_core.errors import FileError, SettingsError

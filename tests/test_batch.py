@@ -23,8 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xray_core import batch, batch_log, cli, dicom_choice
-from xray_core.batch import PRESET, RUN, Summary, prepare, run_batch
+from xray_core.batch import Summary, run_batch
 from xray_core.batch_log import LOG, Row, columns, read_log
+from xray_core.batch_plan import PRESET, RUN, prepare
+from xray_core.carried import embedded
 from xray_core.decode import Limits
 from xray_core.errors import PresetError, SettingsError
 from xray_core.files import encode, find, read, write
@@ -33,7 +35,7 @@ from xray_core.metrics import COLUMNS
 from xray_core.names import output_names
 from xray_core.params import Choice, Range
 from xray_core.pipeline import Settings, Staged, parameters, run, run_pair
-from xray_core.presets import Preset, builtin, create, embedded
+from xray_core.presets import Preset, builtin, create
 
 # isort: split
 import cv2

@@ -629,6 +629,21 @@ def test_settings_come_back_from_a_picture_and_make_it_again(
     assert np.array_equal(read(again).pixels, read(made).pixels)
 
 
+def test_what_is_no_setting_is_told_by_the_flags_that_it_needs(call: Callable[..., Said], tmp_path: Path) -> None:
+    np.save(tmp_path / "stack.npy", np.random.default_rng(0).random((3, 40, 50), np.float32) * 9)
+    flags = ("--page", "2", "--levels", "0", "9", "--range", "uint8")
+    for name in ("made.png", "made.dcm"):
+        made, again = tmp_path / name, tmp_path / f"again_{name}"
+        assert call("enhance", tmp_path / "stack.npy", made, *flags)[0] == 0
+        status, text, words = call("preset", "from", made)
+        assert status == 0
+        assert "the same picture needs besides: --page 2 --levels 0 9 --range uint8" in words
+        (tmp_path / "p.preset.json").write_text(text, encoding="utf-8")
+        given = words.split("besides: ")[1].split()
+        assert call("enhance", tmp_path / "stack.npy", again, "--preset", tmp_path / "p.preset.json", *given)[0] == 0
+        assert np.array_equal(read(again).pixels, read(made).pixels)
+
+
 def test_pictures_without_settings_say_so(call: Callable[..., Said], film: Path, tmp_path: Path) -> None:
     assert call("enhance", film, tmp_path / "plain.png", "--no-embed")[0] == 0
     assert call("enhance", film, tmp_path / "with.png")[0] == 0

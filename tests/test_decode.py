@@ -963,3 +963,14 @@ def test_every_damaged_file_gives_a_film_or_a_reason(folder: str) -> None:
         result = film_or_error(path.read_bytes())
         if folder in ("content", "names"):
             assert isinstance(result, Film), path.name
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16, np.uint32])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_unusual_numbers_are_refused_and_no_stack_of_slivers(kind: type, channels: int) -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((40, 50, channels), kind))
+    with pytest.raises(FileError) as refused:
+        decode(stream.getvalue(), "colour.npy")
+    assert refused.value.code == "UNSUPPORTED"
+    assert "are read" in str(refused.value)

@@ -225,8 +225,8 @@ def test_voi_chooses_between_table_window_and_whole_range() -> None:
     assert np.array_equal(film(only_windows).pixels, film(data, voi="window").pixels)
     assert np.array_equal(film(only_windows, voi="none").pixels, film(dicom(pixels, 10)).pixels)
     assert np.array_equal(film(data, voi="none").pixels, film(dicom(pixels, 10)).pixels)
-    assert "window 3 is asked for; the file has 2" in str(refusal(only_windows, window=3))
-    assert "VOI LUT 3 is asked for; the file has 2" in str(refusal(data, window=3))
+    assert "window 3 is asked for; there are 2" in str(refusal(only_windows, window=3))
+    assert "VOI LUT 3 is asked for; there are 2" in str(refusal(data, window=3))
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -637,6 +637,18 @@ def test_a_deflated_bomb_is_stopped_at_the_limit() -> None:
     assert error.code == "BYTE_LIMIT"
     assert "10 MB" in str(error)
     assert "deflated data set is cut short" in str(refusal(head[:-5]))
+
+
+def test_facts_that_are_no_numbers_are_left_out() -> None:
+    pixels = noise(20, 30, bits=12)
+    ds = dataset(pixels, 12)
+    ds.add_new("PixelSpacing", "LO", "CANARY")
+    ds.add_new("ExposureIndex", "LO", "CANARY")
+    read = film(stored(ds))
+    assert np.array_equal(read.pixels, film(dicom(pixels, 12)).pixels)
+    assert read.spacing is None
+    assert read.dicom is not None
+    assert read.dicom.exposure_index is None
 
 
 @pytest.mark.parametrize("values", [{"voi": "LUT"}, {"voi": 1}, {"window": 0}])

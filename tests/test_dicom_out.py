@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 
 from xray_core import cli
+from xray_core.carried import derivation, embedded
 from xray_core.decode import decode
 from xray_core.dicom_choice import DicomChoice
 from xray_core.dicom_out import derived, settings_of
@@ -32,7 +33,7 @@ from xray_core.encode import check_identity, encode
 from xray_core.errors import SettingsError
 from xray_core.files import read, write
 from xray_core.pipeline import moved, run, scale, summary
-from xray_core.presets import Preset, builtin, create, derivation
+from xray_core.presets import Preset, builtin, create
 
 # isort: split
 import imagecodecs
@@ -66,7 +67,7 @@ def enhanced(
     """What ``enhance`` writes for a file."""
     preset, choice = preset or builtin("standard"), choice or DicomChoice()
     film = decode(source, "film.dcm", page=choice.frame, dicom=choice)
-    origin = derivation(preset, film, choice, source, keep_identity=keep)
+    origin = derivation(preset, film, choice, source, text=embedded(preset), keep_identity=keep)
     return encode(run(film.pixels, preset.settings), ".dcm", origin=origin)
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import CANARY, dataset, dicom, stored, with_canaries
+from pydicom import Dataset
 from streamlit.testing.v1 import AppTest
 from test_pages import errors, film_choice, film_of, handed, home, move, open_upload, png, tune, upload, visitor, well
 
 from pages.ui import sources
-from xray_core import cli, presets
+from xray_core import cli
+from xray_core.carried import embedded
 from xray_core.decode import decode
 from xray_core.dicom_choice import DicomChoice
 from xray_core.files import encode
@@ -108,6 +110,22 @@ def test_the_page_of_a_file_is_chosen(kind: str, tmp_path: Path) -> None:
     assert page.number_input(key="page").max == 3
 
 
+def test_a_page_with_fewer_windows_is_reached_from_one_with_more() -> None:
+    stack = np.stack([grey(seed) for seed in range(3)])[..., None]
+    groups = []
+    for many in (2, 2, 1):
+        item, window = Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = ["2000", "1200"][:many], ["3000", "900"][:many]
+        item.FrameVOILUTSequence = [window]
+        groups.append(item)
+    data = dicom(stack, 12, PerFrameFunctionalGroupsSequence=groups)
+    page = opened("film.dcm", data)
+    well(page.number_input(key="window").set_value(2).run())
+    for number, window_number in ((2, 2), (3, 1), (1, 1)):
+        well(page.number_input(key="page").set_value(number).run())
+        assert (film_of(page).page, visitor(page).choice.window) == (number, window_number)
+
+
 # --- archives and pictures that carry settings --------------------------------------------------------------------
 
 
@@ -123,12 +141,12 @@ def test_a_zip_is_taken_apart_and_bad_ones_in_it_are_named() -> None:
     )
     page = upload(("films.zip", data), ("own.png", png(seed=9)))
     assert not page.exception
-    assert sorted(visitor(page).uploads) == ["c.dcm", "film (2).png", "film.png", "own.png"]
+    assert sorted(visitor(page).uploads) == ["a/film.png", "b/film.png", "c.dcm", "own.png"]
     said = errors(page)
     assert len(said) == 2
     assert any(words.startswith("films.zip: bad.png: ") for words in said)
-    assert any(words.startswith("films.zip: out.png: its name leads out of the archive") for words in said)
-    page.selectbox(key="uploaded film").set_value("film (2).png").run()
+    assert any(words.startswith("films.zip: ../../out.png: its name leads out of the archive") for words in said)
+    page.selectbox(key="uploaded film").set_value("b/film.png").run()
     well(open_upload(page))
     assert np.array_equal(film_of(page).pixels, decode(png(seed=2), "").pixels)
 
@@ -140,6 +158,7 @@ def test_a_zip_is_taken_apart_and_bad_ones_in_it_are_named() -> None:
         (packed(*((f"{number}.png", b"x") for number in range(201))), "201 films are in it, and the page takes 200"),
         (packed(("a.png", b"x"))[:-10], "zip"),
     ],
+    ids=["no pictures", "too many", "cut short"],
 )
 def test_an_archive_that_can_not_be_taken_is_refused_in_words(data: bytes, words: str) -> None:
     page = upload(("films.zip", data))
@@ -184,7 +203,7 @@ def test_what_is_downloaded_is_byte_for_byte_what_a_batch_with_the_downloaded_pr
     page = move(tune(), MOVED)
     preset = visitor(page).as_preset()
     after = visitor(page).run_pair().after
-    downloaded = encode(after, ".png", text=presets.embedded(preset))
+    downloaded = encode(after, ".png", text=embedded(preset))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "chest.png").write_bytes((sources.SAMPLES / "chest.png").read_bytes())
     (tmp_path / "p.preset.json").write_text(preset.dumps(), encoding="utf-8")
@@ -204,7 +223,7 @@ def test_no_word_of_a_dicom_file_comes_to_the_page(capfd: pytest.CaptureFixture[
     assert not page.exception
     assert len(errors(page)) == 2
     page = move(well(open_upload(page)), MOVED)
-    kept = [visitor(page).as_preset().dumps(), presets.embedded(visitor(page).as_preset()), repr(visitor(page).film)]
+    kept = [visitor(page).as_preset().dumps(), embedded(visitor(page).as_preset()), repr(visitor(page).film)]
     texts = [*page.markdown, *page.caption, *page.error, *page.info, *page.success, *page.selectbox, *page.button]
     shown = [json.dumps(handed(page)), *(repr(text) for text in texts)]
     assert CANARY not in "".join([*kept, *shown, *capfd.readouterr()])

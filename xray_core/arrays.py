@@ -40,6 +40,8 @@ class _Header:
             return shape
         if len(shape) in (3, 4) and shape[-1] in (3, 4) and channels:
             return shape[-3:]
+        if len(shape) == 3 and shape[-1] in (3, 4) and min(shape[:2]) > 4:
+            return None  # colours, of numbers that are no usual ones: no stack of pictures 3 pixels wide
         if flat and len(shape) in (3, 4) and shape[-1] == 1:
             return shape[-3:]
         if flat and len(shape) == 4 and shape[1] == 1:

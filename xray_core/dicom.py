@@ -115,7 +115,9 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     else:
         shown, words, windows = _colour(ds, photometric, codes, stored), "colour", 1
     spacing, spacing_from = _spacing(ds)
-    facts = DicomFacts(choice.frame, frames, words, windows, spacing_from, finite(ds, "ExposureIndex"))
+    # A fact that is no number is left out: the picture is whole without it.
+    index = next(iter(_numbers_or_none(ds, "ExposureIndex")), math.nan)
+    facts = DicomFacts(choice.frame, frames, words, windows, spacing_from, index if math.isfinite(index) else None)
     digest = hashlib.sha256(data).hexdigest()
     return Film(
         checked(shown),
@@ -230,7 +232,9 @@ def _voi(ds: Dataset, choice: DicomChoice) -> tuple[Lut | Window | None, str, in
 
 def _check_number(number: int, many: int, what: str) -> None:
     if number > many:
-        raise FileError("UNSUPPORTED", f"{what} {number} is asked for; the file has {many}")
+        raise FileError(
+            "UNSUPPORTED", f"{what} {number} is asked for; there {'is one' if many == 1 else f'are {many}'}"
+        )
 
 
 def _lut(item: Dataset, ds: Dataset, *, signed: bool) -> Lut:
@@ -265,13 +269,20 @@ def _padding(ds: Dataset, stored: Stored) -> tuple[int, int] | None:
     return wrapped[0], wrapped[1]
 
 
+def _numbers_or_none(ds: Dataset, keyword: str) -> list[float]:
+    try:
+        return numbers(ds, keyword)
+    except FileError:
+        return []
+
+
 def _spacing(ds: Dataset) -> tuple[tuple[float, float] | None, str]:
     for keyword, words in (
         ("PixelSpacing", "Pixel Spacing"),
         ("ImagerPixelSpacing", "Imager Pixel Spacing"),
         ("NominalScannedPixelSpacing", "Nominal Scanned Pixel Spacing"),
     ):
-        values = numbers(ds, keyword)
+        values = _numbers_or_none(ds, keyword)
         if len(values) == 2 and all(math.isfinite(value) and value > 0 for value in values):
             return (values[0], values[1]), words
     return None, ""

@@ -132,8 +132,8 @@ def settings_of(data: bytes) -> dict[str, Any] | None:
     Returns
     -------
     settings
-        ``{"digest": ..., "preset": <document>, "dicom": {"voi": ..., "window": ..., "frame": ...}}``, of which nothing
-        is checked yet; None where the file is no DICOM, or not ours.
+        ``{"digest": ..., "preset": <document>, "with": <flags>, "dicom": {"voi": ..., "window": ..., "frame": ...}}``,
+        of which nothing is checked yet; None where the file is no DICOM, or not ours.
     """
     try:
         block = read_elements(data, None).private_block(_GROUP, _CREATOR)
@@ -141,7 +141,9 @@ def settings_of(data: bytes) -> dict[str, Any] | None:
         if sum(map(len, texts)) > _MOST_SETTINGS:
             return None
         carried, choice = (json.loads(text) for text in texts)
-        return {"digest": str(carried["digest"]), "preset": dict(carried["preset"]), "dicom": dict(choice)}
+        return {"digest": str(carried["digest"]), "preset": dict(carried["preset"]), "dicom": dict(choice)} | {
+            "with": dict(carried.get("with", {}))
+        }
     except Exception:  # pydicom raises nearly anything on damaged input, and JSON may hold anything
         return None
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -23,22 +22,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xray_core import __version__, embedding
-from xray_core.decode import container_of, decode
-from xray_core.derivation import Derivation
-from xray_core.dicom_choice import DicomChoice
+from xray_core import __version__
+from xray_core.decode import decode
 from xray_core.errors import PresetError, SettingsError
 from xray_core.image import Film
 from xray_core.metrics import DEFAULT_TARGETS, Targets, check_targets
 from xray_core.params import Value
-from xray_core.pipeline import Settings, check, digest, moved, run, scale, summary
+from xray_core.pipeline import Settings, check, digest, run
+from xray_core.strict_json import MOST_BYTES, parse
 
 FORMAT = "radtune-preset"
 SCHEMA_VERSION = 1
 SUFFIX = ".preset.json"
-_MOST_BYTES = 1_000_000
 _BUILTIN = Path(__file__).with_name("builtin")
-_MOST_DIGITS = 18
 _LATTICE = 16  # compared points along each side of the phantom's output
 LONGEST = {"name": 200, "note": 10_000, "created": 40, "fingerprint": 2_000}
 """Most characters of a preset's texts, by key."""
@@ -102,25 +98,6 @@ class Preset:
     def dumps(self) -> str:
         """Return the file's text."""
         return json.dumps(self.document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def derivation(
-    preset: Preset, film: Film, choice: DicomChoice, file: bytes, *, embed: bool = True, keep_identity: bool = False
-) -> Derivation:
-    """Return what an output says of its making: a film, its file's bytes, and a preset, as `embedded` has it."""
-    across, down = scale(film.size, preset.settings)
-    return Derivation(
-        film=film,
-        digest=preset.digest,
-        text=embedded(preset) if embed else "",
-        summary=summary(preset.settings),
-        choice=replace(choice, frame=film.page),
-        scale=(down, across),
-        moved=moved(preset.settings),
-        file_bytes=len(file),
-        source=file if film.container == "DICOM" else b"",
-        keep_identity=keep_identity,
-    )
 
 
 def file_name(name: str) -> str:
@@ -212,109 +189,7 @@ def loads(text: str | bytes) -> Preset:
     PresetError
         One line that names the key and, where there is one, the range.
     """
-    return Preset(_document(text))
-
-
-def _document(text: str | bytes) -> dict[str, Any]:
-    if len(text) > _MOST_BYTES:
-        raise PresetError(f"a preset has at most {_MOST_BYTES // 1000} kB")
-    try:
-        document = json.loads(
-            text,
-            object_pairs_hook=_without_doubles,
-            parse_int=_whole,
-            parse_float=_finite,
-            parse_constant=_no_constant,
-        )
-    except json.JSONDecodeError as error:
-        raise PresetError(f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg.lower()}") from None
-    except UnicodeDecodeError:
-        raise PresetError("not valid JSON: no UTF-8 text") from None
-    except RecursionError:
-        raise PresetError("not valid JSON: nested too deeply") from None
-    if not isinstance(document, dict):
-        raise PresetError("a preset is a JSON object")
-    return document
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        seen: set[str] = set()
-        double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise PresetError(f"{double[:80]!r} stands twice")
-    return document
-
-
-def _no_constant(text: str) -> None:
-    raise PresetError(f"{text:.20} is no value; numbers are finite")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        _no_constant(text)
-    return number
-
-
-def _whole(text: str) -> int:
-    if len(text) > _MOST_DIGITS:
-        raise PresetError(f"{text[:_MOST_DIGITS]}... is no value; whole numbers have at most {_MOST_DIGITS} digits")
-    return int(text)
-
-
-def embedded(preset: Preset) -> str:
-    """Return what travels of a preset in the pictures made with it: its digest, and all but what could name a person.
-
-    Name and note stay behind, since a person wrote them, and so do the digests of the films it was tuned on. So does
-    the time of making, that one film with the same settings gives the same bytes whenever it is written.
-    """
-    document = {key: value for key, value in preset.document.items() if key not in ("name", "note", "created")}
-    if size := (document.get("tuned_on") or {}).get("size"):
-        document["tuned_on"] = {"size": size}
-    document["made_with"] = {key: text for key, text in document.get("made_with", {}).items() if key in made_with()}
-    carried = {"digest": preset.digest, "preset": document}
-    return json.dumps(carried, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def of_text(text: str) -> Preset:
-    """Return the preset of a text made by `embedded`; raises `PresetError`."""
-    carried = _document(text)
-    if not isinstance(carried.get("preset"), dict):
-        raise PresetError("what the picture carries is no preset")
-    preset = Preset(carried["preset"])
-    if carried.get("digest") != preset.digest:
-        raise PresetError("the settings in the picture don't fit their digest: it was altered")
-    return preset
-
-
-def is_picture(data: bytes) -> bool:
-    """Whether a file is a picture, rather than a preset's own text."""
-    return container_of(data[:132]) is not None
-
-
-def of_picture(data: bytes) -> Preset:
-    """Return the preset that a picture carries, which was made with it.
-
-    Parameters
-    ----------
-    data
-        The whole file: PNG, JPEG, TIFF, NPZ or DICOM.
-
-    Raises
-    ------
-    PresetError
-        If it carries none, or one that is refused.
-    """
-    text = embedding.text_of(data)
-    if text is None and container_of(data[:132]) == "DICOM":
-        from xray_core.dicom_out import settings_of  # takes 0.2 s: only those who open DICOM wait for it
-
-        found = settings_of(data) or {}
-        text = json.dumps({key: found[key] for key in ("digest", "preset")}) if found else None
-    if text is None:
-        raise PresetError("the file carries no settings of RadTune")
-    return of_text(text)
+    return Preset(parse(text))
 
 
 def load(name: str) -> Preset:
@@ -330,7 +205,7 @@ def load(name: str) -> Preset:
     path = Path(name)
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError):
         known = ", ".join(builtin_names())
         raise PresetError(f"{name}: no preset file that can be read, and no built-in preset ({known})") from None

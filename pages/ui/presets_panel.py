@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.ui import frame, sources
 from pages.ui.state import Session, show
-from xray_core import presets
+from xray_core import carried, presets
 from xray_core.errors import PresetError, XrayError
 from xray_core.pipeline import changed, check
 
@@ -62,11 +62,18 @@ def _take_upload(visitor: Session) -> None:
         return
     try:
         data = upload.getvalue()
-        visitor.use(presets.of_picture(data) if presets.is_picture(data) else presets.loads(data))
+        flags = ""
+        if carried.is_picture(data):
+            preset, flags = carried.of_picture(data)
+        else:
+            preset = presets.loads(data)
+        visitor.use(preset)
     except XrayError as error:
         st.session_state["preset error"] = f"{upload.name}: {error}"
     else:
         st.session_state["preset taken"] = upload.name
+        if flags:
+            st.session_state["preset error"] = f"{upload.name} was made with {flags}, which is no part of a preset."
         found = presets.check_fingerprint(visitor.preset) if visitor.preset else "same"
         if found.startswith("differs"):
             st.session_state["preset error"] = f"{upload.name} is in use, but what this machine computes {found}."

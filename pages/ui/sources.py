@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
@@ -105,9 +106,11 @@ def unpacked(data: bytes, name: str) -> list[tuple[str, bytes | FileError]]:
     with Archive(data) as archive:
         if archive.is_numpy:
             return [(name, data)]
-        members = archive.members()
+        passed_over = Counter[str]()
+        members = archive.members(passed_over)
         if not members:
-            raise FileError("EMPTY", "no pictures are in this archive")
+            others = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
+            raise FileError("EMPTY", "no pictures are in this archive" + (f" ({others})" if others else ""))
         if len(members) > MOST_IN_ARCHIVE:
             raise FileError("PAGE_LIMIT", f"{len(members)} films are in it, and the page takes {MOST_IN_ARCHIVE}")
         size = 0
@@ -115,12 +118,12 @@ def unpacked(data: bytes, name: str) -> list[tuple[str, bytes | FileError]]:
             try:
                 content = archive.read(member.number)
             except FileError as error:
-                films.append((member.path.name, error))
+                films.append((member.path.as_posix(), error))
                 continue
             size += len(content)
             if size > MOST_UPLOADED_BYTES:
                 raise FileError("BYTE_LIMIT", f"it unpacks to over {MOST_UPLOADED_BYTES // 10**6} MB")
-            films.append((member.path.name, content))
+            films.append((member.path.as_posix(), content))
     return films
 
 
