@@ -61,7 +61,9 @@ def uploads(visitor: Session) -> None:
 
 
 def _keep(visitor: Session, name: str, data: bytes) -> str:
-    free = sources.free_name(name, visitor.uploads)
+    # A sign that turns the writing round, or is none, would show another name.
+    shown = "".join(sign if sign.isprintable() else "_" for sign in name)
+    free = sources.free_name(shown, visitor.uploads)
     visitor.uploads = visitor.uploads | {free: data}
     return free
 

@@ -74,8 +74,11 @@ def _open_part() -> None:
         try:
             sources.open_source(visitor, source, page, DicomChoice(voi, window))
         except FileError:
-            # Another page may have fewer windows.
-            sources.open_source(visitor, source, page, DicomChoice(voi))
+            try:
+                # Another page may have fewer windows.
+                sources.open_source(visitor, source, page, DicomChoice(voi))
+            except FileError as error:
+                raise FileError(error.code, f"page {page}: {error}") from None
 
 
 @st.fragment

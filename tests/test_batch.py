@@ -643,3 +643,16 @@ def test_real_films_among_hostile_files(tmp_path: Path) -> None:
         if row["status"] == "SUCCESS":
             assert np.array_equal(read(target / row["output"]).pixels, run(read(source / name).pixels, published))
     assert set(COLUMNS) <= set(rows[next(iter(rows))])
+
+
+def test_a_linked_folder_among_the_outputs_is_not_followed_to_the_originals(tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    (source / "d").mkdir(parents=True)
+    target.mkdir()
+    original = (ROOT / "sample_images" / "dark.png").read_bytes()
+    (source / "d" / "b.png").write_bytes(original)
+    (target / "d").symlink_to(source / "d")
+    assert cli.main(["batch", str(source), str(target), "--overwrite", "--workers", "1"]) == 1
+    assert (source / "d" / "b.png").read_bytes() == original
+    (row,) = read_log(target / LOG)
+    assert row["reason"] == "WRITE: a linked folder leads out of the outputs' folder"

@@ -257,7 +257,7 @@ def test_several_films_with_bad_and_hostile_ones_among_them(visit: Callable[...,
     page = one.page
     alerts = page.get_by_test_id("stAlert").filter(visible=True)
     expect(alerts).to_have_count(2)
-    expect(alerts.nth(0)).to_contain_text("cut.png: the picture data is damaged or cut short")
+    expect(alerts.nth(0)).to_contain_text("cut.png: the PNG is cut short")
     expect(alerts.nth(1)).to_contain_text(f"{HOSTILE}: the content is no PNG")
     assert page.locator("img[src='x']").count() == 0
     page = one.open_upload()

@@ -14,7 +14,21 @@ import pytest
 from datasets import CANARY, dataset, dicom, stored, with_canaries
 from pydicom import Dataset
 from streamlit.testing.v1 import AppTest
-from test_pages import errors, film_choice, film_of, handed, home, move, open_upload, png, tune, upload, visitor, well
+from test_pages import (
+    errors,
+    film_choice,
+    film_of,
+    handed,
+    home,
+    move,
+    open_upload,
+    png,
+    send,
+    tune,
+    upload,
+    visitor,
+    well,
+)
 
 from pages.ui import sources
 from xray_core import cli
@@ -110,6 +124,20 @@ def test_the_page_of_a_file_is_chosen(kind: str, tmp_path: Path) -> None:
     assert page.number_input(key="page").max == 3
 
 
+def test_a_reload_brings_page_and_greys_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = {"WindowCenter": ["2000", "1200"], "WindowWidth": ["3000", "900"]}
+    (tmp_path / "film.dcm").write_bytes(dicom(np.stack([grey(seed) for seed in range(3)])[..., None], 12, **windows))
+    monkeypatch.setenv(sources.ROOT_VARIABLE, str(tmp_path))
+    page = tune()
+    source = ["folder", "film.dcm", 3, "window", 2]
+    well(send(page, revision=0, settings=handed(page)["settings"], film=source))
+    assert handed(page)["film"]["source"] == source
+    assert film_of(page).page == 3
+    assert (page.selectbox(key="voi").value, page.number_input(key="window").value) == ("window", 2)
+    assert "the batch needs --voi window --window 2 too" in captions(page)
+    assert any(code.value.endswith("--voi window --window 2") for code in page.code)
+
+
 def test_a_page_with_fewer_windows_is_reached_from_one_with_more() -> None:
     stack = np.stack([grey(seed) for seed in range(3)])[..., None]
     groups = []
@@ -149,6 +177,11 @@ def test_a_zip_is_taken_apart_and_bad_ones_in_it_are_named() -> None:
     page.selectbox(key="uploaded film").set_value("b/film.png").run()
     well(open_upload(page))
     assert np.array_equal(film_of(page).pixels, decode(png(seed=2), "").pixels)
+
+
+def test_a_name_with_signs_that_are_not_shown_is_shown_without_them() -> None:
+    page = upload(("film\u202egnp.exe\u0000.png", png()))
+    assert list(visitor(page).uploads) == ["film_gnp.exe_.png"]
 
 
 @pytest.mark.parametrize(

@@ -383,7 +383,7 @@ def test_the_viewer_is_told_of_the_film_what_it_draws_and_no_name(textured: Any)
     assert len(identity) == 16
     assert data["film"] == {
         "label": "",
-        "source": ["upload", ""],
+        "source": ["upload", "", 1, "lut", 1],
         "unasked": False,
         "width": 70,
         "height": 60,
@@ -395,7 +395,7 @@ def test_the_viewer_is_told_of_the_film_what_it_draws_and_no_name(textured: Any)
     assert sha256 not in json.dumps(data)
     assert handed(tune_pixels(textured(60, 70)))["film"]["spacing"] is None
     own = handed(tune())["film"]
-    assert (own["label"], own["source"]) == (sources.CAPTIONS["chest.png"], ["sample", "chest.png"])
+    assert (own["label"], own["source"]) == (sources.CAPTIONS["chest.png"], ["sample", "chest.png", 1, "lut", 1])
     assert own["unasked"] is True
     assert handed(film_choice(tune()).set_value("dark.png").run())["film"]["unasked"] is False
 
@@ -646,7 +646,10 @@ def test_each_message_is_answered_by_its_number_and_obeyed_once() -> None:
 
 
 def test_what_a_new_session_can_not_know_the_viewer_brings_back(folder: Path) -> None:
-    for source, chosen in ((["sample", "dark.png"], "dark.png"), (["folder", "ward/b.png"], "ward/b.png")):
+    for source, chosen in (
+        (["sample", "dark.png", 1, "lut", 1], "dark.png"),
+        (["folder", "ward/b.png", 1, "lut", 1], "ward/b.png"),
+    ):
         page = tune()
         well(send(page, revision=0, settings=defaults() | MOVED, film=source))
         assert handed(page)["film"]["source"] == source
@@ -656,7 +659,17 @@ def test_what_a_new_session_can_not_know_the_viewer_brings_back(folder: Path) ->
 
 @pytest.mark.parametrize(
     "source",
-    [["folder", "../secret.png"], ["sample", "../chest.png"], ["sample", "/etc/passwd"], ["folder", "gone.png"]],
+    [
+        ["folder", "../secret.png", 1, "lut", 1],
+        ["sample", "../chest.png", 1, "lut", 1],
+        ["sample", "/etc/passwd", 1, "lut", 1],
+        ["folder", "gone.png", 1, "lut", 1],
+        ["folder", "a.png", 2, "lut", 1],
+        ["folder", "a.png", -1, "lut", 1],
+        ["folder", "a.png", 1, "LUT", 1],
+        ["folder", "a.png", 1, ["x"], 1],
+        ["folder", "a.png", 1, "lut", "1"],
+    ],
 )
 def test_a_film_that_can_not_come_back_is_refused_in_words(source: list[str], folder: Path) -> None:
     page = tune()
@@ -667,7 +680,18 @@ def test_a_film_that_can_not_come_back_is_refused_in_words(source: list[str], fo
     assert visitor(page).settings == defaults() | MOVED
 
 
-@pytest.mark.parametrize("source", [["upload", "x.png"], ["sample"], "chest.png", [1, 2], {"sample": "dark.png"}, None])
+@pytest.mark.parametrize(
+    "source",
+    [
+        ["upload", "x.png", 1, "lut", 1],
+        ["sample"],
+        ["sample", "dark.png"],
+        "chest.png",
+        [1, 2],
+        {"sample": "dark.png"},
+        None,
+    ],
+)
 def test_what_names_no_film_opens_none(source: object) -> None:
     page = tune()
     token = handed(page)["token"]
@@ -1145,7 +1169,7 @@ def test_a_hostile_name_is_shown_as_text(name: str) -> None:
     # What Markdown, or Streamlit's additions to it, would take for a sign stands behind a backslash.
     assert not re.search(r"(?<!\\)(?:\\\\)*[<>\[\]()*_`$:#!&|~]", error.value)
     page = well(open_upload(upload((name, png()))))
-    assert name in film_choice(page).options
+    assert "".join(sign if sign.isprintable() else "_" for sign in name) in film_choice(page).options
     html = "".join(html.value for html in page.html) + "".join(markdown.value for markdown in page.markdown)
     assert name not in html
     assert name not in json.dumps(handed(page))

@@ -102,6 +102,9 @@ def _enhance(film: Film, data: bytes, output: Path, job: Job, row: Row) -> None:
     row |= {"sha256": film.sha256, "bits": film.bits, "width": film.size[0], "height": film.size[1]}
     pair = run_pair(film.pixels, job.settings)
     measured = measure(pair.before, pair.after)
+    if not (job.target / output).parent.resolve().is_relative_to(job.target.resolve()):
+        # Where it leads may be the inputs themselves.
+        raise FileError("WRITE", "a linked folder leads out of the outputs' folder")
     ways_of = ways(film, job.choice, job.levels, job.kind, job.quality)
     text = embedded(job.applied, ways_of) if job.embed else None
     origin = None

@@ -51,6 +51,11 @@ class DicomChoice:
         """Return the choices by the names of the log's columns."""
         return {column: getattr(self, name) for name, column in zip(CHOICES, COLUMNS, strict=True)}
 
+    def unusual(self) -> dict[str, Value]:
+        """Return the choices that differ from the defaults, by their flag."""
+        values = {name: getattr(self, name) for name in CHOICES}
+        return {name: value for name, value in values.items() if value != CHOICES[name].default}
+
     def changed(self) -> dict[str, Value]:
         """Return the choices that differ from the defaults, by their column."""
         usual = DicomChoice().columns()

@@ -107,12 +107,15 @@ def save(visitor: Session) -> None:
         type="primary",
         disabled=not visitor.confirmed,
     )
+    greys = "".join(f" --{name} {value}" for name, value in visitor.choice.unusual().items())
+    if greys:
+        st.caption(frame.plain(f"The greys of DICOM films are no part of a preset: the batch needs{greys} too."))
     # In a popover, since the browser loads 1.5 MB for the first code block that it meets.
     with st.popover("Apply it to a folder, or share a link"):
         st.caption(
             "Apply it to a folder, exactly as seen: in a terminal, in RadTune's folder, with the preset beside it."
         )
-        st.code(f"python -m xray_core batch FOLDER RESULTS --preset {safe}", language="bash", wrap_lines=True)
+        st.code(f"python -m xray_core batch FOLDER RESULTS --preset {safe}{greys}", language="bash", wrap_lines=True)
         whole = "Or share a link to this film with these settings:"
         st.caption(whole if visitor.sample else "Or share a link to these settings:")
         st.code(link(visitor), language=None, wrap_lines=True)

@@ -15,6 +15,7 @@ import streamlit as st
 
 from pages.ui import declared, frame, live, sources
 from pages.ui.state import Session, Source
+from xray_core.dicom_choice import DicomChoice
 from xray_core.errors import XrayError
 from xray_core.image import Film, full_scale, is_colour
 from xray_core.pipeline import check, defaults
@@ -94,10 +95,10 @@ def _identity(visitor: Session, film: Film) -> str:
     return hashlib.sha256(f"{film.sha256} {film.page} {visitor.choice}".encode()).hexdigest()[:16]
 
 
-def _source(visitor: Session) -> list[str]:
+def _source(visitor: Session) -> list[str | int]:
     """Return what the viewer brings back after a reload; an upload's name stays here, with the upload."""
     kind, name = visitor.source or ("upload", "")
-    return [kind, "" if kind == "upload" else name]
+    return [kind, "" if kind == "upload" else name, visitor.page, visitor.choice.voi, visitor.choice.window]
 
 
 def _hear(visitor: Session) -> None:
@@ -132,6 +133,6 @@ def _obey(visitor: Session, said: Mapping[str, Any]) -> None:
         visitor.reset()
     visitor.take(taken)
     match said.get("film"):
-        case ["sample" | "folder" as kind, str(name)]:
-            sources.open_source(visitor, Source(kind, name))
+        case ["sample" | "folder" as kind, str(name), int(page), voi, window]:
+            sources.open_source(visitor, Source(kind, name), page, DicomChoice(voi, window))
             st.session_state["film came back"] = True

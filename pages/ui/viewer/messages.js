@@ -8,6 +8,9 @@ const PATIENCE_MS = 30_000;
 const WAITING = "Waiting for the server; the download comes then …";
 const DOWNLOAD = "[data-testid='stDownloadButton'] button";
 
+// Presses that wait; kept here, since a run that is overtaken may put another viewer in the place of the first.
+const held = { buttons: [], visitor: "", since: 0 };
+
 export class Messages {
   /**
    * @param {object} about
@@ -21,7 +24,6 @@ export class Messages {
     this.page = Array.from(crypto.getRandomValues(new Uint32Array(3)), (part) => part.toString(36)).join("");
     this.number = 0;
     this.wishes = {};
-    this.heldBack = [];
     this.repeated = 0;
     this.hold = (event) => this.holdBack(event);
     document.addEventListener("click", this.hold, true);
@@ -63,8 +65,9 @@ export class Messages {
   hear(component) {
     this.component = component;
     // Pressed in a visit that is over: what the button offers now may be of another film.
-    this.dropped = this.heldBack.length > 0 && this.heldFor !== component.data.visitor;
-    if (this.dropped) this.release();
+    this.dropped = held.buttons.length > 0 && held.visitor !== component.data.visitor;
+    if (this.dropped || performance.now() - held.since > PATIENCE_MS) this.release();
+    if (held.buttons.length && !this.number) this.say();
     if (this.waiting()) return;
     this.stop();
     this.wishes = {};
@@ -82,14 +85,14 @@ export class Messages {
     if (!target || this.passing) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (!this.heldBack.length) this.heldFor = this.component.data.visitor;
-    if (!this.heldBack.includes(target)) this.heldBack.push(target);
+    if (!held.buttons.length) Object.assign(held, { visitor: this.component.data.visitor, since: performance.now() });
+    if (!held.buttons.includes(target)) held.buttons.push(target);
     this.say();
     clearTimeout(this.words);
     clearTimeout(this.patience);
     this.words = setTimeout(() => this.about.notice(WAITING), WORDS_MS);
     this.patience = setTimeout(() => {
-      this.heldBack = [];
+      held.buttons = [];
       this.about.notice("The server has not answered, so nothing was downloaded. Press again once it does.", WAITING);
     }, PATIENCE_MS);
   }
@@ -98,7 +101,7 @@ export class Messages {
     clearTimeout(this.words);
     clearTimeout(this.patience);
     this.about.notice("", WAITING);
-    return this.heldBack.splice(0);
+    return held.buttons.splice(0);
   }
 
   pass() {
