@@ -3,6 +3,7 @@
 
 const AGAIN_MS = 5000;
 const PATIENCE = 2; // repetitions, before the whole page is asked for
+const SETTLE_MS = 30;
 const WORDS_MS = 1000;
 const PATIENCE_MS = 30_000;
 const WAITING = "Waiting for the server; the download comes then …";
@@ -32,7 +33,7 @@ export class Messages {
   close() {
     document.removeEventListener("click", this.hold, true);
     clearInterval(this.again);
-    for (const timer of [this.words, this.patience]) clearTimeout(timer);
+    for (const timer of [this.words, this.patience, this.passTimer]) clearTimeout(timer);
   }
 
   /** Say the settings, with what else is wished for; a wish is repeated until it is heard. */
@@ -105,6 +106,13 @@ export class Messages {
   }
 
   pass() {
+    if (!held.buttons.length) return;
+    // A run may follow at once on the one that answered, and would take away again what the buttons offer.
+    if (running()) {
+      clearTimeout(this.passTimer);
+      this.passTimer = setTimeout(() => this.waiting() || this.pass(), SETTLE_MS);
+      return;
+    }
     this.passing = true;
     for (const pressed of this.release()) {
       const buttons = [...document.querySelectorAll(DOWNLOAD)];
@@ -113,4 +121,9 @@ export class Messages {
     }
     this.passing = false;
   }
+}
+
+/** Whether Streamlit says that a script runs. */
+function running() {
+  return document.querySelector("[data-testid=stApp]")?.dataset.testScriptState === "running";
 }
