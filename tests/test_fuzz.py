@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -46,3 +48,15 @@ def test_every_seed_is_read(fuzz) -> None:
 def test_a_case_is_told_by_its_number(fuzz) -> None:
     assert fuzz.case(7) == fuzz.case(7)
     assert len({fuzz.case(number) for number in range(200)}) > 190
+
+
+def test_damaged_lzw_streams_are_measured_before_they_are_unpacked(fuzz) -> None:
+    # Unpacked at once, some take the process down now and then.
+    whole = fuzz.tiff(np.random.default_rng(1).integers(0, 256, (32, 40), np.uint8), compression="lzw")
+    chance, said = random.Random(5), set()
+    for _ in range(1500):
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            data[chance.randrange(len(data) - 200)] = chance.randrange(256)
+        said.add(fuzz.tried(bytes(data)))
+    assert {"TIFF loaded", "TIFF DECODE"} <= said

@@ -22,6 +22,7 @@ from xray_core.stored import Decoded, Opened, Values, upright, without_alpha
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 _JPEG = (6, 7)
+_LZW = 5
 _PACKINGS = frozenset((1, 2, 3, 4, 5, 8, 32773, 32946, *_JPEG))  # none, fax, LZW, deflate, PackBits
 _KINDS = {1: "unsigned", 2: "signed", 3: "floating-point"}
 _PHOTOMETRIC = {"MINISWHITE": "MONOCHROME1", "MINISBLACK": "MONOCHROME2", "PALETTE": "PALETTE COLOR"}
@@ -135,9 +136,15 @@ def _decoded(page: Any, data: bytes, limits: Limits) -> Decoded:
 
 
 def _check_segments(page: Any, packing: int, data: bytes) -> None:
+    import imagecodecs  # as tifffile does, for those who open a TIFF alone
+
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         if offset + count > len(data):
             raise FileError("DECODE", "the TIFF is cut short: its pixel data ends behind the file's end")
+        if packing == _LZW:
+            # Told how much to expect, the decoder trusts a damaged stream, and crashes; by itself it measures it first.
+            segment = data[offset : offset + count]
+            imagecodecs.lzw_decode(imagecodecs.bitorder_decode(segment) if page.fillorder == 2 else segment)
         if packing == 7 and count:
             # A JPEG inside says its own size, and its decoder believes it.
             width, height = JpegImagePlugin.JpegImageFile(io.BytesIO(data[offset : offset + count])).size
