@@ -7,6 +7,7 @@ import streamlit as st
 from pages.ui import frame, sources
 from pages.ui.state import Session, session
 from xray_core.errors import FileError
+from xray_core.names import printable
 
 TUNE = "pages/1_Tune.py"
 
@@ -62,8 +63,7 @@ def uploads(visitor: Session) -> None:
 
 def _keep(visitor: Session, name: str, data: bytes) -> str:
     # A sign that turns the writing round, or is none, would show another name.
-    shown = "".join(sign if sign.isprintable() else "_" for sign in name)
-    free = sources.free_name(shown, visitor.uploads)
+    free = sources.free_name(printable(name, "_"), visitor.uploads)
     visitor.uploads = visitor.uploads | {free: data}
     return free
 

@@ -71,14 +71,13 @@ def _open_part() -> None:
         # The number of a window means another one, or none, under other greys.
         window = at.get("window", 1) if voi == visitor.choice.voi else 1
         page = at.get("page", 1)
-        try:
-            sources.open_source(visitor, source, page, DicomChoice(voi, window))
-        except FileError:
+        for number in (window, 1):  # another page may have fewer windows
             try:
-                # Another page may have fewer windows.
-                sources.open_source(visitor, source, page, DicomChoice(voi))
+                sources.open_source(visitor, source, page, DicomChoice(voi, number))
+                return
             except FileError as error:
-                raise FileError(error.code, f"page {page}: {error}") from None
+                if number == 1:
+                    raise FileError(error.code, f"page {page}: {error}") from None
 
 
 @st.fragment

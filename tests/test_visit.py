@@ -53,6 +53,15 @@ def notice(page: Page) -> str:
     return page.locator(".rt-notice").inner_text()
 
 
+def noisy(one: Visit) -> Page:
+    """Open the page without a link, choose a film and move a slider."""
+    one.page.goto(f"{one.server}/Tune")
+    one.settled()
+    one.choose("Noisy")
+    one.drag(one.control(CLIP), 0.6)
+    return one.settled()
+
+
 def assert_downloads(one: Visit, pixels: Image) -> Settings:
     """Assert that both downloads, pressed at once, hold what is on the screen; returns its settings."""
     _, text = download(one.page, "Download preset")
@@ -200,12 +209,7 @@ def test_what_got_lost_on_the_way_is_said_again(visit: Visits) -> None:
 
 def test_a_reload_brings_film_settings_view_and_history_back(visit: Visits) -> None:
     one = visit()
-    page = one.page
-    page.goto(f"{one.server}/Tune")
-    one.settled()
-    one.choose("Noisy")
-    one.drag(one.control(CLIP), 0.6)
-    one.settled()
+    page = noisy(one)
     one.drag(one.control(SHARPNESS), 0.8)
     one.press("2", "t")
     one.settled()
@@ -226,12 +230,7 @@ def test_a_reload_brings_film_settings_view_and_history_back(visit: Visits) -> N
 
 def test_a_download_pressed_before_the_viewer_is_back_gives_no_other_film(visit: Visits) -> None:
     one = visit()
-    page = one.page
-    page.goto(f"{one.server}/Tune")
-    one.settled()
-    one.choose("Noisy")
-    one.drag(one.control(CLIP), 0.6)
-    one.settled()
+    page = noisy(one)
     wanted = one.settings()
     for _ in range(3):
         page.reload()
@@ -257,12 +256,7 @@ def test_the_way_back_to_a_link_keeps_later_moves(visit: Visits) -> None:
 
 def test_two_reloads_in_a_row_lose_nothing(visit: Visits) -> None:
     one = visit()
-    page = one.page
-    page.goto(f"{one.server}/Tune")
-    one.settled()
-    one.choose("Noisy")
-    one.drag(one.control(CLIP), 0.6)
-    one.settled()
+    page = noisy(one)
     wanted = one.settings()
     for pause in (0, 60, 150):
         page.reload()
@@ -278,11 +272,7 @@ def test_a_reload_of_another_page_brings_settings_and_film_back_too(visit: Visit
     one = visit()
     page = one.page
     for chosen in ("", "Dark"):
-        page.goto(f"{one.server}/Tune")
-        one.settled()
-        one.choose("Noisy")
-        one.drag(one.control(CLIP), 0.6)
-        one.settled()
+        noisy(one)
         wanted = one.settings()
         page.get_by_role("link", name="Home").click()
         page.get_by_role("button", name="Chest, 8 bit", exact=True).wait_for()
@@ -344,111 +334,100 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
         server.stop()
 
 
+@pytest.fixture
+def own_visit(own_server: Server, contexts: Callable[..., BrowserContext]) -> Iterator[Visit]:
+    one = Visit(contexts(0).new_page(), own_server.address).watch()
+    yield one
+    one.page.close()
+
+
 @pytest.mark.parametrize("moves", [False, True], ids=["quiet", "moved meanwhile"])
 def test_after_a_restart_of_the_server_screen_and_downloads_agree(
-    moves: bool, own_server: Server, contexts: Callable[..., BrowserContext]
+    moves: bool, own_server: Server, own_visit: Visit
 ) -> None:
-    one = Visit(contexts(0).new_page(), own_server.address).watch()
-    try:
-        page = one.tune("chest.png")
-        one.choose("Noisy")
-        one.drag(one.control(CLIP), 0.5)
-        one.settled()
-        own_server.stop()
-        if moves:
-            one.drag(one.control(CLIP), 0.8)
-            expect(page.locator(".rt-state")).to_contain_text("does not answer")
-        wanted = one.settings()
-        own_server.start()
-        expect(page.locator(".rt-notice")).to_contain_text("your settings are kept", timeout=60_000)
-        one.shows(film("noisy.png"), wanted)
-        expect(page.get_by_role("combobox", name="Film")).to_have_value("Noisy")
-        assert assert_downloads(one, film("noisy.png")) == wanted
-        one.drag(one.control(CLIP), 0.2)
-        one.shows(film("noisy.png"))
-        assert_downloads(one, film("noisy.png"))
-    finally:
-        one.page.close()
+    one = own_visit
+    page = one.tune("chest.png")
+    one.choose("Noisy")
+    one.drag(one.control(CLIP), 0.5)
+    one.settled()
+    own_server.stop()
+    if moves:
+        one.drag(one.control(CLIP), 0.8)
+        expect(page.locator(".rt-state")).to_contain_text("does not answer")
+    wanted = one.settings()
+    own_server.start()
+    expect(page.locator(".rt-notice")).to_contain_text("your settings are kept", timeout=60_000)
+    one.shows(film("noisy.png"), wanted)
+    expect(page.get_by_role("combobox", name="Film")).to_have_value("Noisy")
+    assert assert_downloads(one, film("noisy.png")) == wanted
+    one.drag(one.control(CLIP), 0.2)
+    one.shows(film("noisy.png"))
+    assert_downloads(one, film("noisy.png"))
 
 
-def test_a_server_that_hangs_and_is_started_anew_twice_is_found_again(
-    own_server: Server, contexts: Callable[..., BrowserContext]
-) -> None:
-    one = Visit(contexts(0).new_page(), own_server.address).watch()
-    try:
-        page = one.tune("chest.png")
-        one.choose("Noisy")
-        for share in (0.8, 0.4):
-            assert own_server.process is not None
-            own_server.process.send_signal(signal.SIGSTOP)
-            one.drag(one.control(CLIP), share)
-            wanted = one.settings()
-            page.wait_for_timeout(500)
-            own_server.process.kill()
-            own_server.process.wait()
-            own_server.start()
-            one.wait(
-                "(root, wanted) => root.dataset.state === 'full' && root.dataset.settings === wanted", digest(wanted)
-            )
-            one.shows(film("noisy.png"), wanted)
-            assert assert_downloads(one, film("noisy.png")) == wanted
-    finally:
-        one.page.close()
-
-
-def test_a_download_pressed_in_a_visit_that_is_over_gives_no_other_film(
-    own_server: Server, contexts: Callable[..., BrowserContext]
-) -> None:
-    one = Visit(contexts(0).new_page(), own_server.address).watch()
-    try:
-        one.upload(("mine.png", png(seed=8)))
-        page = one.open_upload()
-        got: list[object] = []
-        page.on("download", lambda started: got.append(started))
+def test_a_server_that_hangs_and_is_started_anew_twice_is_found_again(own_server: Server, own_visit: Visit) -> None:
+    one = own_visit
+    page = one.tune("chest.png")
+    one.choose("Noisy")
+    for share in (0.8, 0.4):
         assert own_server.process is not None
         own_server.process.send_signal(signal.SIGSTOP)
-        page.get_by_role("button", name="Download the film after").click()
-        expect(page.locator(".rt-notice")).to_contain_text("Waiting for the server")
+        one.drag(one.control(CLIP), share)
+        wanted = one.settings()
+        page.wait_for_timeout(500)
         own_server.process.kill()
         own_server.process.wait()
         own_server.start()
-        expect(page.locator(".rt-notice")).to_contain_text("Nothing was downloaded", timeout=60_000)
-        assert "upload yours again" in notice(page)
-        one.settled()
-        page.wait_for_timeout(1000)
-        assert got == []
-        assert_downloads(one, film("chest.png"))
-    finally:
-        one.page.close()
+        one.wait("(root, wanted) => root.dataset.state === 'full' && root.dataset.settings === wanted", digest(wanted))
+        one.shows(film("noisy.png"), wanted)
+        assert assert_downloads(one, film("noisy.png")) == wanted
+
+
+def test_a_download_pressed_in_a_visit_that_is_over_gives_no_other_film(own_server: Server, own_visit: Visit) -> None:
+    one = own_visit
+    one.upload(("mine.png", png(seed=8)))
+    page = one.open_upload()
+    got: list[object] = []
+    page.on("download", lambda started: got.append(started))
+    assert own_server.process is not None
+    own_server.process.send_signal(signal.SIGSTOP)
+    page.get_by_role("button", name="Download the film after").click()
+    expect(page.locator(".rt-notice")).to_contain_text("Waiting for the server")
+    own_server.process.kill()
+    own_server.process.wait()
+    own_server.start()
+    expect(page.locator(".rt-notice")).to_contain_text("Nothing was downloaded", timeout=60_000)
+    assert "upload yours again" in notice(page)
+    one.settled()
+    page.wait_for_timeout(1000)
+    assert got == []
+    assert_downloads(one, film("chest.png"))
 
 
 # --- whose film it is ---------------------------------------------------------------------------------------------
 
 
 def test_no_word_of_a_dicom_file_comes_out_of_the_browser_or_into_the_servers_log(
-    own_server: Server, contexts: Callable[..., BrowserContext]
+    own_server: Server, own_visit: Visit
 ) -> None:
     pixels = (film("chest_16bit.png") >> 4)[:300, :400]
     whole = stored(with_canaries(dataset(pixels, 12)))
-    one = Visit(contexts(0).new_page(), own_server.address).watch()
+    one = own_visit
     seen: list[str] = []
-    try:
-        one.upload(("film.dcm", whole), ("cut.dcm", whole[:-200]))
-        expect(one.page.get_by_test_id("stAlert").filter(visible=True)).to_have_count(1)
-        seen.append(one.page.content())
-        page = one.open_upload()
-        one.drag(one.control(CLIP), 0.6)
-        one.settled()
-        seen += [page.content(), *one.kept()]
-        for button in ("Download preset", "Download the film after"):
-            started, data = download(page, button)
-            seen += [started.suggested_filename, data.decode("latin-1")]
-        assert np.array_equal(decode(data, "").pixels, run(decode(whole, "").pixels, one.settings()))
-        page.reload()
-        one.settled()
-        seen += [page.content(), page.evaluate("JSON.stringify({ ...sessionStorage, ...localStorage })")]
-        seen += [str(frame) for frame in one.sent]
-    finally:
-        one.page.close()
+    one.upload(("film.dcm", whole), ("cut.dcm", whole[:-200]))
+    expect(one.page.get_by_test_id("stAlert").filter(visible=True)).to_have_count(1)
+    seen.append(one.page.content())
+    page = one.open_upload()
+    one.drag(one.control(CLIP), 0.6)
+    one.settled()
+    seen += [page.content(), *one.kept()]
+    for button in ("Download preset", "Download the film after"):
+        started, data = download(page, button)
+        seen += [started.suggested_filename, data.decode("latin-1")]
+    assert np.array_equal(decode(data, "").pixels, run(decode(whole, "").pixels, one.settings()))
+    page.reload()
+    one.settled()
+    seen += [page.content(), page.evaluate("JSON.stringify({ ...sessionStorage, ...localStorage })")]
+    seen += [str(frame) for frame in one.sent]
     seen.append(own_server.said())
     assert not [text for text in seen if CANARY in text]

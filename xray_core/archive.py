@@ -198,8 +198,8 @@ def _leads_out(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts or bool(re.match(r"[A-Za-z]:", name))
 
 
-def is_archive(path: str | os.PathLike[str], limits: Limits | None = None) -> bool:
-    """Whether a file is a zip archive of films, told by content: an NPZ is not.
+def is_archive(source: str | os.PathLike[str] | bytes, limits: Limits | None = None) -> bool:
+    """Whether a file, given by its path or its bytes, is a zip archive of films, told by content: an NPZ is not.
 
     Raises
     ------
@@ -207,11 +207,14 @@ def is_archive(path: str | os.PathLike[str], limits: Limits | None = None) -> bo
         If it begins like a zip archive and cannot be opened as one.
     """
     try:
-        with open(path, "rb") as file:
-            head = file.read(4)
+        if isinstance(source, bytes):
+            head = source[:4]
+        else:
+            with open(source, "rb") as file:
+                head = file.read(4)
     except OSError:
         return False
     if head not in (b"PK\x03\x04", b"PK\x05\x06"):
         return False
-    with Archive(path, limits) as archive:
+    with Archive(source, limits) as archive:
         return not archive.is_numpy

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from xray_core import __version__, encode, files, pool, presets
 from xray_core.dicom_choice import CHOICES, DicomChoice
 from xray_core.limits import Limits, declared
+from xray_core.names import printable
 from xray_core.pipeline import Settings, parameters
 from xray_core.stored import Levels, check_levels
 
@@ -21,7 +22,7 @@ def say(words: str) -> None:
     """Print a line for a person, on stderr; a line break in a file's name doesn't make it two."""
     line = " ".join(words.splitlines()).encode("utf-8", "backslashreplace").decode()
     # A name may hold signs that steer a terminal.
-    print("".join(sign if sign.isprintable() else " " for sign in line), file=sys.stderr)
+    print(printable(line, " "), file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):

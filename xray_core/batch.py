@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
-
 from xray_core.archive import Archive
 from xray_core.batch_log import (
     LOG,
@@ -26,7 +24,7 @@ from xray_core.batch_log import (
 )
 from xray_core.batch_plan import PRESET, RUN, Job, Task, name_of, record
 from xray_core.carried import derivation, embedded, ways
-from xray_core.decode import Limits, open_pages
+from xray_core.decode import Limits, open_pages, out_of_memory
 from xray_core.errors import FileError, XrayError
 from xray_core.files import read_bytes, write, write_bytes
 from xray_core.image import Film
@@ -100,20 +98,20 @@ def _archive(path: Path, limits: Limits) -> Archive:
 
 def _enhance(film: Film, data: bytes, output: Path, job: Job, row: Row) -> None:
     row |= {"sha256": film.sha256, "bits": film.bits, "width": film.size[0], "height": film.size[1]}
-    pair = run_pair(film.pixels, job.settings)
+    pair = run_pair(film.pixels, job.applied.settings)
     measured = measure(pair.before, pair.after)
     if not (job.target / output).parent.resolve().is_relative_to(job.target.resolve()):
         # Where it leads may be the inputs themselves.
         raise FileError("WRITE", "a linked folder leads out of the outputs' folder")
-    ways_of = ways(film, job.choice, job.levels, job.kind, job.quality)
-    text = embedded(job.applied, ways_of) if job.embed else None
+    unusual = ways(film, job.choice, job.levels, job.kind, job.quality)
+    text = embedded(job.applied, unusual) if job.embed else None
     origin = None
     if job.suffix == ".dcm":
         origin = derivation(job.applied, film, job.choice, data, text=text or "", keep_identity=job.keep_identity)
     write(job.target / output, pair.after, job.kind, text=text, quality=job.quality, origin=origin)
     row |= measured
-    words = f"{verdict(measured, job.targets).sentence} {range_warning(pair.before)} {film.remarks}"
-    row |= {"status": "SUCCESS", "output": as_text(output), "verdict": " ".join(words.split())} | job.settings
+    words = f"{verdict(measured, job.applied.targets).sentence} {range_warning(pair.before)} {film.remarks}"
+    row |= {"status": "SUCCESS", "output": as_text(output), "verdict": " ".join(words.split())} | job.applied.settings
     row |= job.choice.columns() if film.dicom else {}
 
 
@@ -124,15 +122,12 @@ def _reasons(row: Row) -> Iterator[None]:
         yield
     except FileError as error:
         row["reason"] = f"{error.code}: {error}"
-    except MemoryError:
-        row["reason"] = "MEMORY: not enough memory for this film"
     except XrayError as error:
         row["reason"] = f"UNSUPPORTED: {error}"
     except Exception as error:
         # A library's words may quote the file; its type says enough to find the fault.
-        row["reason"] = f"INTERNAL: {type(error).__name__}"
-        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
-            row["reason"] = "MEMORY: not enough memory for this film"
+        fault = f"INTERNAL: {type(error).__name__}"
+        row["reason"] = "MEMORY: not enough memory for this film" if out_of_memory(error) else fault
 
 
 def _row(task: Task, page: int = 1, pages: int = 1) -> Row:

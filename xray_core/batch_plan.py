@@ -14,15 +14,11 @@ from xray_core.dicom_choice import DicomChoice
 from xray_core.encode import check_identity, check_output
 from xray_core.errors import PresetError, SettingsError
 from xray_core.files import find
-from xray_core.metrics import Targets
-from xray_core.names import output_names
-from xray_core.pipeline import Settings
+from xray_core.names import output_names, printable
 from xray_core.presets import Preset, diff, loads
 from xray_core.stored import Levels, check_levels
 
 PRESET = "used.preset.json"
-
-
 RUN = "run.json"
 
 
@@ -52,8 +48,6 @@ class Job:
 
     source: Path
     target: Path
-    settings: Settings
-    targets: Targets
     preset: str
     applied: Preset
     suffix: str = ".png"
@@ -207,8 +201,6 @@ def prepare(
     job = Job(
         source if packed else folder,
         target,
-        preset.settings,
-        preset.targets,
         _label(preset),
         preset,
         suffix,
@@ -232,8 +224,7 @@ def prepare(
 
 
 def _label(preset: Preset) -> str:
-    name = "".join(sign if sign.isprintable() else " " for sign in preset.name)
-    return f"{name} {preset.digest[:12]}".strip()
+    return f"{printable(preset.name, ' ')} {preset.digest[:12]}".strip()
 
 
 def record(job: Job) -> dict[str, object]:

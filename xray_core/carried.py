@@ -30,10 +30,9 @@ def ways(
 ) -> dict[str, Any]:
     """Return how a film was read and written where that is not the usual way, by the names of the flags."""
     told: dict[str, Any] = {"page": film.page, "levels": levels and list(levels), "range": kind, "quality": quality}
-    told |= {name: getattr(choice, name) for name in CHOICES if film.dicom}
-    usual = {"page": 1, "range": "same", "levels": None, "quality": None}
-    usual |= {name: parameter.default for name, parameter in CHOICES.items()}
-    return {name: value for name, value in told.items() if value != usual[name]}
+    usual = {"page": 1, "levels": None, "range": "same", "quality": None}
+    unusual = {name: value for name, value in told.items() if value != usual[name]}
+    return unusual | (choice.unusual() if film.dicom else {})
 
 
 def derivation(
@@ -65,14 +64,13 @@ def embedded(preset: Preset, ways: Mapping[str, Any] | None = None) -> str:
     document = {key: value for key, value in preset.document.items() if key not in ("name", "note", "created")}
     if size := (document.get("tuned_on") or {}).get("size"):
         document["tuned_on"] = {"size": size}
-    document["made_with"] = {key: text for key, text in document.get("made_with", {}).items() if key in made_with()}
+    known = made_with()
+    document["made_with"] = {key: text for key, text in document.get("made_with", {}).items() if key in known}
     carried = {"digest": preset.digest, "preset": document} | ({"with": dict(ways)} if ways else {})
     return json.dumps(carried, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def of_text(text: str) -> Preset:
-    """Return the preset of a text made by `embedded`; raises `PresetError`."""
-    carried = parse(text)
+def _preset(carried: Mapping[str, Any]) -> Preset:
     if not isinstance(carried.get("preset"), dict):
         raise PresetError("what the picture carries is no preset")
     preset = Preset(carried["preset"])
@@ -108,11 +106,12 @@ def of_picture(data: bytes) -> tuple[Preset, str]:
     if text is None and container_of(data[:132]) == "DICOM":
         from xray_core.dicom_out import settings_of  # takes 0.2 s: only those who open DICOM wait for it
 
-        found = settings_of(data) or {}
-        text = json.dumps({key: found[key] for key in ("digest", "preset", "with")}) if found else None
+        found = settings_of(data)
+        text = json.dumps(found) if found else None
     if text is None:
         raise PresetError("the file carries no settings of RadTune")
-    return of_text(text), _flags(parse(text).get("with"))
+    carried = parse(text)
+    return _preset(carried), _flags(carried.get("with"))
 
 
 def _flags(told: object) -> str:

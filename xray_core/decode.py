@@ -26,7 +26,7 @@ from xray_core.raster import open_bmp, open_jpeg, open_png, open_webp
 from xray_core.stored import Decoded, Levels, Opened, full_range
 from xray_core.tiff import open_tiff
 
-__all__ = ["Limits", "Pages", "container_of", "decode", "open_pages"]
+__all__ = ["Limits", "Pages", "container_of", "decode", "open_pages", "out_of_memory"]
 
 # Reports damage in other ways than by raising as well; its words may quote a file's tags.
 warnings.filterwarnings("ignore", module="PIL")
@@ -40,6 +40,9 @@ _OPENERS: dict[str, Callable[[bytes, Limits], Opened]] = {
     "NPY": open_npy,
     "NPZ": open_npz,
 }
+
+_Make = Callable[[str, int, Levels | None, DicomChoice | None], Film]
+"""What decodes a page: of the file's digest, the page's number, and as `decode`."""
 
 _OTHER_KINDS = {
     b"GIF8": "a GIF",
@@ -103,71 +106,64 @@ class Pages:
         Hexadecimal digest of the file's bytes.
     """
 
-    def __init__(self, data: bytes, name: str, container: str, opened: Opened | None, count: int = 1) -> None:
-        self.count = opened.pages if opened else count
-        self._name = name
-        self._container = container
-        self._opened = opened
+    def __init__(self, data: bytes, container: str, count: int, make: _Make, close: Callable[[], None] = lambda: None):
+        self.count = count
         self.sha256 = hashlib.sha256(data).hexdigest()
-
-    def _check(self, page: int) -> None:
-        if not 1 <= page <= self.count:
-            pages = "one page" if self.count == 1 else f"pages 1 to {self.count}"
-            raise FileError("UNSUPPORTED", f"the file has {pages}, and no page {page}")
+        self._container = container
+        self._make: _Make | None = make
+        self._close = close
 
     def close(self) -> None:
         """Let the file's bytes go; films that were decoded stay."""
-        if self._opened is not None:
-            self._opened.close()
-        self._opened = None
+        self._make = None
+        self._close()
 
     def film(self, page: int = 1, levels: Levels | None = None, dicom: DicomChoice | None = None) -> Film:
         """Decode one page, counted from 1; see `decode`."""
-        self._check(page)
-        if self._opened is None:
+        if not 1 <= page <= self.count:
+            pages = "one page" if self.count == 1 else f"pages 1 to {self.count}"
+            raise FileError("UNSUPPORTED", f"the file has {pages}, and no page {page}")
+        if self._make is None:
             raise FileError("READ", "the file was closed")
         with _in_our_words(self._container):
-            decoded = self._opened.read(page - 1)
-            pixels, bits, notes = _pixels(decoded, levels)
-            return Film(
-                checked(pixels),
-                self._name,
-                bits,
-                self.sha256,
-                self._container,
-                decoded.photometric,
-                page=page,
-                pages=self.count,
-                notes=notes,
-            )
+            return self._make(self.sha256, page, levels, dicom)
 
 
-class _Frames(Pages):
-    """A DICOM file, whose pages are its frames."""
+def _as_stored(data: bytes, name: str, container: str, limits: Limits) -> Pages:
+    opened = _OPENERS[container](data, limits)
 
-    def __init__(self, data: bytes, name: str, limits: Limits) -> None:
-        # Takes 0.2 s: only those who open a DICOM file wait for it.
-        from xray_core.dicom import frame_count
+    def make(sha256: str, page: int, levels: Levels | None, dicom: DicomChoice | None) -> Film:
+        decoded = opened.read(page - 1)
+        pixels, bits, notes = _pixels(decoded, levels)
+        return Film(
+            checked(pixels),
+            name,
+            bits,
+            sha256,
+            container,
+            decoded.photometric,
+            page=page,
+            pages=opened.pages,
+            notes=notes,
+        )
 
-        frames = frame_count(data, limits.file_bytes)
-        limits.check_pages(frames)
-        super().__init__(data, name, "DICOM", None, frames)
-        self._data, self._limits = data, limits
+    return Pages(data, container, opened.pages, make, opened.close)
 
-    def close(self) -> None:
-        self._data = b""
 
-    def film(self, page: int = 1, levels: Levels | None = None, dicom: DicomChoice | None = None) -> Film:
-        from xray_core.dicom import film
+def _frames(data: bytes, name: str, limits: Limits) -> Pages:
+    # Takes 0.2 s: only those who open a DICOM file wait for it.
+    from xray_core.dicom import film, frame_count
 
-        self._check(page)
-        if not self._data:
-            raise FileError("READ", "the file was closed")
+    frames = frame_count(data, limits.file_bytes)
+    limits.check_pages(frames)
+
+    def make(sha256: str, page: int, levels: Levels | None, dicom: DicomChoice | None) -> Film:
         if levels is not None:
             raise FileError("UNSUPPORTED", "levels are for files that do not say what is black and white; DICOM does")
         choice = replace(dicom or DicomChoice(), frame=page)
-        with _in_our_words("DICOM"):
-            return film(self._data, self._name, choice, self._limits.check, self._limits.file_bytes)
+        return film(data, name, choice, limits.check, limits.file_bytes, sha256)
+
+    return Pages(data, "DICOM", frames, make)
 
 
 def open_pages(data: bytes, name: str, limits: Limits | None = None) -> Pages:
@@ -197,9 +193,7 @@ def open_pages(data: bytes, name: str, limits: Limits | None = None) -> Pages:
         said = f"this is {kind}, " if kind else "the content is "
         raise FileError("UNSUPPORTED", f"{said}no PNG, JPEG, TIFF, DICOM, BMP, WebP, NPZ or NPY picture")
     with _in_our_words(container):
-        if container == "DICOM":
-            return _Frames(data, name, limits)
-        return Pages(data, name, container, _OPENERS[container](data, limits))
+        return _frames(data, name, limits) if container == "DICOM" else _as_stored(data, name, container, limits)
 
 
 def decode(
@@ -240,6 +234,11 @@ def decode(
         opened.close()
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether Python or OpenCV says that there is not enough memory."""
+    return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
+
+
 @contextmanager
 def _in_our_words(container: str) -> Iterator[None]:
     try:
@@ -251,7 +250,7 @@ def _in_our_words(container: str) -> Iterator[None]:
     except Exception as error:
         # The decoders raise nearly anything on damaged input. Their words may quote the file, so only ours go on; of a
         # DICOM file not even as the cause, which a traceback would print.
-        if isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem):
+        if out_of_memory(error):
             raise FileError("MEMORY", "not enough memory to decode the picture") from None
         cause = None if container == "DICOM" else error
         raise FileError("DECODE", f"the {container} data is damaged or cut short") from cause

@@ -17,7 +17,6 @@ A frame's own functional groups (PS3.3 C.7.6.16) go before the file's elements. 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +58,14 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
-def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int, int], None], most_bytes: int) -> Film:
+def film(
+    data: bytes,
+    name: str,
+    choice: DicomChoice,
+    check_size: Callable[[int, int], None],
+    most_bytes: int,
+    sha256: str,
+) -> Film:
     """Decode one frame of a DICOM file.
 
     Parameters
@@ -74,6 +80,8 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
         Raises `FileError` for a declared width and height that are not to be decoded.
     most_bytes
         Most bytes that a deflated file may unpack to.
+    sha256
+        Hexadecimal digest of the file's bytes.
 
     Returns
     -------
@@ -118,12 +126,11 @@ def film(data: bytes, name: str, choice: DicomChoice, check_size: Callable[[int,
     # A fact that is no number is left out: the picture is whole without it.
     index = next(iter(_numbers_or_none(ds, "ExposureIndex")), math.nan)
     facts = DicomFacts(choice.frame, frames, words, windows, spacing_from, index if math.isfinite(index) else None)
-    digest = hashlib.sha256(data).hexdigest()
     return Film(
         checked(shown),
         name,
         stored.bits,
-        digest,
+        sha256,
         "DICOM",
         photometric,
         spacing,

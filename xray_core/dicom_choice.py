@@ -58,8 +58,7 @@ class DicomChoice:
 
     def changed(self) -> dict[str, Value]:
         """Return the choices that differ from the defaults, by their column."""
-        usual = DicomChoice().columns()
-        return {column: value for column, value in self.columns().items() if value != usual[column]}
+        return {f"dicom.{name}": value for name, value in self.unusual().items()}
 
 
 COLUMNS = tuple(f"dicom.{name}" for name in CHOICES)

@@ -18,6 +18,11 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u
 _ACTED_ON = "-=+@~.\uff1d\uff0b\uff0d\uff20"  # options, formulas (also full-width), hidden files
 
 
+def printable(text: str, instead: str) -> str:
+    """Return a text with something else in the place of signs that are not shown, or that steer what shows them."""
+    return "".join(sign if sign.isprintable() else instead for sign in text)
+
+
 def output_names(inputs: Iterable[PurePath], suffix: str) -> list[Path]:
     """Return the output's path for each input: the tree mirrored, the suffix replaced, no two alike.
 

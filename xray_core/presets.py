@@ -27,6 +27,7 @@ from xray_core.decode import decode
 from xray_core.errors import PresetError, SettingsError
 from xray_core.image import Film
 from xray_core.metrics import DEFAULT_TARGETS, Targets, check_targets
+from xray_core.names import printable
 from xray_core.params import Value
 from xray_core.pipeline import Settings, check, digest, run
 from xray_core.strict_json import MOST_BYTES, parse
@@ -174,6 +175,7 @@ def made_with() -> dict[str, str]:
     }
 
 
+@cache
 def _version_of(package: str) -> str:
     try:
         return version(package)
@@ -285,7 +287,7 @@ def as_code(preset: Preset) -> str:
     """Return a Python program that applies the preset to one file."""
     settings = "\n".join(f"    {path!r}: {value!r}," for path, value in preset.settings.items())
     # A name may hold anything, even what Python takes for a declared encoding in the first two lines.
-    title = "".join(letter if letter.isprintable() else " " for letter in preset.name).strip() or "RadTune preset"
+    title = printable(preset.name, " ").strip() or "RadTune preset"
     return (
         "import sys\n\nfrom xray_core.files import read, write\nfrom xray_core.pipeline import run\n\n"
         f"# {title}, made with RadTune {__version__}; research use, not for diagnosis\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages.ui.state import Session, Source
-from xray_core.archive import Archive
+from xray_core.archive import Archive, is_archive
 from xray_core.dicom_choice import DicomChoice
 from xray_core.errors import FileError
 from xray_core.files import encode, find, in_range, read, read_bytes
@@ -100,12 +100,10 @@ def unpacked(data: bytes, name: str) -> list[tuple[str, bytes | FileError]]:
     FileError
         If the archive can't be read, or holds too much for the page.
     """
-    if not data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if not is_archive(data):
         return [(name, data)]
     films: list[tuple[str, bytes | FileError]] = []
     with Archive(data) as archive:
-        if archive.is_numpy:
-            return [(name, data)]
         passed_over = Counter[str]()
         members = archive.members(passed_over)
         if not members:
