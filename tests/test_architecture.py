@@ -52,28 +52,38 @@ CORE_FLOORS = {
     "presets": 7,
     "archive": 7,
     "batch_log": 7,
+    "run_folder": 7,
     "pool": 7,
     "carried": 8,
     "arguments": 8,
-    "batch_plan": 9,
-    "batch": 10,
-    "cli": 11,
-    "__main__": 12,
+    "stores": 8,
+    "remote": 9,
+    "manifest": 9,
+    "batch_plan": 10,
+    "batch_task": 11,
+    "cluster": 12,
+    "batch": 12,
+    "triage": 13,
+    "rehearsal": 13,
+    "report": 14,
+    "batch_command": 15,
+    "cli": 16,
+    "__main__": 17,
 }
 # The page's parts stand above the whole core; the pages themselves, home.py and app.py above those.
 UI_FLOORS = {
-    "engine": 13,
-    "declared": 13,
-    "engines": 14,
-    "live": 15,
-    "state": 15,
-    "cache": 16,
-    "sources": 16,
-    "frame": 17,
-    "viewer": 18,
-    "presets_panel": 18,
+    "engine": 18,
+    "declared": 18,
+    "engines": 19,
+    "live": 20,
+    "state": 20,
+    "cache": 21,
+    "sources": 21,
+    "frame": 22,
+    "viewer": 23,
+    "presets_panel": 23,
 }
-TOP = 20
+TOP = 30
 
 FOREIGN_BY_FOLDER = {
     # Package, and the only places whose files may import it.

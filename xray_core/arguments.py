@@ -8,14 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xray_core import __version__, encode, files, pool, presets
+from xray_core import __version__, encode, files, presets
 from xray_core.dicom_choice import CHOICES, DicomChoice
+from xray_core.errors import RunCode
 from xray_core.limits import Limits, declared
 from xray_core.names import printable
 from xray_core.pipeline import Settings, parameters
 from xray_core.stored import Levels, check_levels
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+STOPPED: dict[RunCode, int] = {
+    # As sysexits.h has them, where it has any.
+    "NO_INPUT": 66,
+    "CLUSTER_LOST": 69,
+    "CANNOT_WRITE": 73,
+    "DISK_FULL": 74,
+    "IN_USE": 75,
+}
+"""Exit status of a batch that could not begin, or go on."""
 
 
 def say(words: str) -> None:
@@ -57,32 +67,61 @@ def build() -> argparse.ArgumentParser:
     _add_limits(compare)
     compare.set_defaults(command="measure")
 
-    many = commands.add_parser("batch", help="apply a preset to a folder or a zip archive", allow_abbrev=False)
-    many.add_argument(
-        "input", metavar="IN", type=Path, help="a folder, with those below it, a zip archive, or one file"
-    )
-    many.add_argument("output", metavar="OUT", type=Path, help="a folder, which is made")
-    many.add_argument(
-        "--workers", type=_whole(1, 256), default=pool.cpu_count(), metavar="N", help="processes (as many as cores)"
-    )
-    many.add_argument("--format", choices=files.FORMATS, default="png", help="of the outputs (png)")
-    _add_writing(many)
-    again = many.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with the run that OUT holds")
-    again.add_argument("--overwrite", action="store_true", help="write into OUT whatever it holds")
-    many.add_argument("--time-limit", type=_whole(1, 86400), default=300, metavar="S", help="seconds for one file")
-    many.add_argument("--stop-on-error", action="store_true", help="end at the first file that fails")
-    many.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
-    many.add_argument("--json", action="store_true", help="print the counts as JSON")
-    _add_preset(many)
-    _add_limits(many)
-    many.set_defaults(command="batch")
-
+    _add_batch(commands)
     _add_preset_commands(commands)
     table = commands.add_parser("steps", help="print every step and parameter as a table", allow_abbrev=False)
     table.add_argument("names", metavar="STEP", nargs="*", help="only these steps")
     table.set_defaults(command="steps")
     return parser
+
+
+def _add_batch(commands: argparse._SubParsersAction[_Parser]) -> None:
+    many = commands.add_parser("batch", help="apply a preset to a folder or a zip archive", allow_abbrev=False)
+    many.add_argument(
+        "input",
+        metavar="IN",
+        type=_place,
+        help="a folder, with those below it, a zip archive, one file, or a URL such as s3://bucket/films",
+    )
+    many.add_argument("output", metavar="OUT", type=_place, help="a folder, which is made, or a URL")
+    many.add_argument("--workers", type=_whole(1, 256), metavar="N", help="processes (as many as cores)")
+    many.add_argument("--format", choices=files.FORMATS, default="png", help="of the outputs (png)")
+    _add_writing(many)
+    many.add_argument(
+        "--skip-good", action="store_true", help="write films that meet the targets as they are without enhancing them"
+    )
+    again = many.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the run that OUT holds")
+    again.add_argument("--failures-only", action="store_true", help="of the run that OUT holds, only what failed")
+    again.add_argument("--overwrite", action="store_true", help="write into OUT whatever it holds")
+    many.add_argument("--verify", action="store_true", help="with --resume: look into every file and every output")
+    many.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only part I of N, as in job arrays")
+    many.add_argument("--cluster", metavar="ADDRESS", help="run on a Dask cluster, such as tcp://10.0.0.1:8786")
+    many.add_argument(
+        "--state", type=Path, metavar="FOLDER", help="where the books of the run lie, if OUT is on an object store"
+    )
+    many.add_argument("--time-limit", type=_whole(1, 86400), default=300, metavar="S", help="seconds for one file")
+    many.add_argument("--stop-on-error", action="store_true", help="end at the first file that fails")
+    many.add_argument("--no-report", dest="html", action="store_false", help="write no report.html")
+    many.add_argument(
+        "--dry-run", action="store_true", help="list what would be written and say how long it takes; write nothing"
+    )
+    many.add_argument("--json", action="store_true", help="print the counts as JSON")
+    _add_preset(many)
+    _add_limits(many)
+    many.set_defaults(command="batch")
+
+
+def _place(text: str) -> Path | str:
+    # As a path, a URL would lose one of its slashes.
+    return text if "://" in text else Path(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts) <= 10_000):
+        raise argparse.ArgumentTypeError(f"takes I/N, such as 3/8, got {text!r}")
+    return int(part), int(parts)
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

@@ -1,219 +1,370 @@
-"""A preset over a folder or a zip archive: one row in the log for each picture, whatever happens to it."""
+"""A preset over a folder, an archive or an object store, so that it can be killed at any moment and gone on with.
+
+An output is whole or not there; its row is recorded after it, and everything else is told from the rows. Nothing here
+grows with the number of files.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
+from functools import partial
+from pathlib import PurePath
+from typing import Any, Protocol
 
-from xray_core.archive import Archive
-from xray_core.batch_log import (
-    LOG,
-    Row,
-    as_text,
-    cells,
-    columns,
-    file_of,
-    page_part,
-    write_log,
+from xray_core.batch_log import LOG, Row, log_name, write_log
+from xray_core.batch_plan import (
+    PRESET,
+    RUN,
+    Job,
+    check_target,
+    computes,
+    has_begun,
+    record,
+    shard_name,
+    source_of,
+    target_of,
 )
-from xray_core.batch_plan import PRESET, RUN, Job, Task, name_of, record
-from xray_core.carried import derivation, embedded, ways
-from xray_core.decode import Limits, open_pages, out_of_memory
-from xray_core.errors import FileError, XrayError
-from xray_core.files import read_bytes, write, write_bytes
-from xray_core.image import Film
-from xray_core.metrics import measure, range_warning, verdict
-from xray_core.names import page_name
-from xray_core.pipeline import run_pair
+from xray_core.batch_task import Done, lost, process
+from xray_core.errors import FileError, RunError
+from xray_core.files import not_written
+from xray_core.manifest import Manifest, Task, Which, refusals
+from xray_core.names import alike
 from xray_core.pool import Lost, run_tasks
-from xray_core.presets import Preset
+from xray_core.run_folder import STATE, Phase, Progress, RunFolder
+from xray_core.stores import Entry
+
+_HELD = 1.0  # seconds for which results wait to be recorded together
+_MOST_HELD = 2_000
+_SYNC_SHARE = 0.05  # of the time, at most, goes into having what was written outlast a loss of power
+_WINDOW = 30.0  # seconds over which the rate is taken
+
+
+class Engine(Protocol):
+    """What runs tasks: processes of this machine, or a cluster."""
+
+    def run(self, job: Job, tasks: Iterator[Task]) -> Generator[Done | Lost[Task] | None]:
+        """Yield what `process` returns for each task, in any order; None at times, for the caller to look around."""
 
 
 @dataclass(frozen=True)
-class Summary:
-    """How a run ended: numbers of files, and of failures by their code."""
+class Local:
+    """Processes of this machine, which may die; see `xray_core.pool`."""
 
+    workers: int
+
+    def run(self, job: Job, tasks: Iterator[Task]) -> Generator[Done | Lost[Task] | None]:
+        """Run tasks here."""
+        function = partial(process, job)
+        return run_tasks(function, tasks, self.workers, job.time_limit, job.limits.memory_bytes, ticks=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is gone about; nothing of it alters an output.
+
+    Attributes
+    ----------
+    resume, overwrite
+        Whether to go on with the run in the target, or to write into it whatever it holds.
+    failures_only
+        Of a run that is resumed, only what failed.
+    verify
+        Look into every file and every output, whatever their sizes and times say.
+    stop_on_error
+        End at the first failure.
+    command
+        What goes on with the run, as typed into a terminal; for who finds it.
+    """
+
+    resume: bool = False
+    overwrite: bool = False
+    failures_only: bool = False
+    verify: bool = False
+    stop_on_error: bool = False
+    command: tuple[str, ...] = ()
+
+
+@dataclass
+class Summary:
+    """How a run ended: numbers of pictures, and of failures by their code."""
+
+    found: int = 0
     written: int = 0
+    skipped: int = 0
     unchanged: int = 0
     balanced: int = 0
     other_size: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
+    failed: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    phase: Phase = "done"
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
     def failures(self) -> int:
-        """Number of files that failed."""
-        return sum(self.failed.values())
-
-
-def process(task: Task) -> tuple[Task, list[Row]]:
-    """Enhance one file and return a row for each of its pages; none where it was done before and has not changed.
-
-    Never raises: whatever goes wrong stands in the row.
-    """
-    job, started = task.job, time.perf_counter()
-    row = _row(task)
-    with _reasons(row):
-        data = _read(task)
-        opened = open_pages(data, task.path.name, job.limits)
-        if job.suffix != ".dcm":
-            data = b""  # no output tells of its source but these
-        if task.done == opened.sha256 and all((job.target / path).is_file() for path in task.outputs):
-            return task, []
-        rows = []
-        for page in range(1, opened.count + 1):
-            row = _row(task, page, opened.count)
-            with _reasons(row):
-                film = opened.film(page, job.levels, job.choice)
-                if page == opened.count:
-                    # Its bytes may be as many as what computing takes.
-                    opened.close()
-                _enhance(film, data, page_name(task.output, page, opened.count), job, row)
-            row["seconds"] = round(time.perf_counter() - started, 4)
-            started = time.perf_counter()
-            rows.append(row)
-        return task, rows
-    row["seconds"] = round(time.perf_counter() - started, 4)
-    return task, [row]
-
-
-def _read(task: Task) -> bytes:
-    if task.member is None:
-        return read_bytes(task.job.source / task.path, task.job.limits)
-    archive = _archive(task.job.source, task.job.limits)
-    return archive.read(task.member)
-
-
-@lru_cache(maxsize=1)
-def _archive(path: Path, limits: Limits) -> Archive:
-    """Return the run's archive, opened once in each worker."""
-    return Archive(path, limits)
-
-
-def _enhance(film: Film, data: bytes, output: Path, job: Job, row: Row) -> None:
-    row |= {"sha256": film.sha256, "bits": film.bits, "width": film.size[0], "height": film.size[1]}
-    pair = run_pair(film.pixels, job.applied.settings)
-    measured = measure(pair.before, pair.after)
-    if not (job.target / output).parent.resolve().is_relative_to(job.target.resolve()):
-        # Where it leads may be the inputs themselves.
-        raise FileError("WRITE", "a linked folder leads out of the outputs' folder")
-    unusual = ways(film, job.choice, job.levels, job.kind, job.quality)
-    text = embedded(job.applied, unusual) if job.embed else None
-    origin = None
-    if job.suffix == ".dcm":
-        origin = derivation(job.applied, film, job.choice, data, text=text or "", keep_identity=job.keep_identity)
-    write(job.target / output, pair.after, job.kind, text=text, quality=job.quality, origin=origin)
-    row |= measured
-    words = f"{verdict(measured, job.applied.targets).sentence} {range_warning(pair.before)} {film.remarks}"
-    row |= {"status": "SUCCESS", "output": as_text(output), "verdict": " ".join(words.split())} | job.applied.settings
-    row |= job.choice.columns() if film.dicom else {}
-
-
-@contextmanager
-def _reasons(row: Row) -> Iterator[None]:
-    """Write what goes wrong into a row."""
-    try:
-        yield
-    except FileError as error:
-        row["reason"] = f"{error.code}: {error}"
-    except XrayError as error:
-        row["reason"] = f"UNSUPPORTED: {error}"
-    except Exception as error:
-        # A library's words may quote the file; its type says enough to find the fault.
-        fault = f"INTERNAL: {type(error).__name__}"
-        row["reason"] = "MEMORY: not enough memory for this film" if out_of_memory(error) else fault
-
-
-def _row(task: Task, page: int = 1, pages: int = 1) -> Row:
-    return {"path": name_of(task) + page_part(page, pages)} | {
-        "status": "FAILURE",
-        "preset": task.job.preset,
-    }
+        """Number of pictures that failed."""
+        return self.failed.total()
 
 
 def run_batch(
-    tasks: list[Task],
-    preset: Preset,
+    job: Job,
+    engine: Engine,
+    options: Options | None = None,
     *,
-    workers: int,
-    done: dict[str, Row] | None = None,
-    stop_on_error: bool = False,
-    time_limit: float = 300.0,
-    report: Callable[[Row | None], None] = lambda row: None,
+    asked: Callable[[], Phase | None] = lambda: None,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> Summary:
-    """Run prepared tasks, writing outputs, log and preset into the target folder.
+    """Run a preset over the source, writing outputs, log and preset into the target.
 
     Parameters
     ----------
-    tasks, preset
-        As prepared; at least one task.
-    workers
-        Number of processes.
-    done
-        Rows of the run that is resumed; they stay in the log.
-    stop_on_error
-        End at the first failure.
-    time_limit
-        Seconds that a file may take.
+    job
+        As prepared.
+    engine
+        What runs the tasks.
+    options
+        How it is gone about.
+    asked
+        Called often; how the run is to end now, if it is.
     report
-        Called after each file with its row, or None where nothing was to do.
+        Called several times a second with how far the run is.
+
+    Raises
+    ------
+    SettingsError, PresetError
+        If there is nothing to do, or the target holds something else.
+    RunError
+        If the run cannot begin or go on. What was done by then is kept.
     """
-    job = tasks[0].job
-    started = time.perf_counter()
-    write_bytes(job.target / PRESET, preset.dumps().encode())
-    write_bytes(job.target / RUN, json.dumps(record(job), indent=2).encode())
-    rows = dict(done or {})
-    earlier: dict[str, list[str]] = {}
-    for path in rows:
-        earlier.setdefault(file_of(path), []).append(path)
-    write_log(job.target / LOG, rows.values())
-    summary = Summary()
-    with (job.target / LOG).open("a", newline="", encoding="utf-8") as log:
-        writer = csv.DictWriter(log, columns())
-        for task, made in _results(tasks, workers, time_limit):
-            if not made:
-                summary = replace(summary, unchanged=summary.unchanged + (len(task.outputs) or 1))
-                report(None)
-                continue
-            writer.writerows(cells(row) for row in made)
-            log.flush()
-            # A file that was done before may have had other pages.
-            for path in earlier.pop(name_of(task), []):
-                rows.pop(path, None)
-            for row in made:
-                rows[row["path"]] = row
-                summary = _count(summary, row, preset)
-                report(row)
-            if stop_on_error and any(row["status"] == "FAILURE" for row in made):
-                break
-    # Once more in the order of the files, and without the older rows of a file that was done twice.
-    order = {name_of(task): number for number, task in enumerate(tasks)}
-    write_log(job.target / LOG, sorted(rows.values(), key=lambda row: order.get(file_of(row["path"]), len(order))))
-    return replace(summary, seconds=time.perf_counter() - started)
+    options = options or Options()
+    with job.folder as folder, refusals(folder.manifest):
+        check_target(job, resume=options.resume, overwrite=options.overwrite)
+        if options.overwrite or not has_begun(folder):
+            for book in folder.path.glob("manifest.sqlite*"):
+                book.unlink()
+        with Manifest(folder.manifest) as manifest:
+            summary = _Run(job, engine, options, folder, manifest, asked, report).go()
+    if not summary.found:
+        _leave_nothing(job)
+    return summary
 
 
-def _results(tasks: list[Task], workers: int, time_limit: float) -> Iterator[tuple[Task, list[Row]]]:
-    for result in run_tasks(process, tasks, workers, time_limit, tasks[0].job.limits.memory_bytes):
-        if isinstance(result, Lost):
-            words = f"TIMEOUT: took longer than {time_limit:g} s" if result.timed_out else "CRASH: the decoder crashed"
-            yield result.task, [_row(result.task) | {"reason": f"{words}, twice"}]
-        else:
-            yield result
+def _leave_nothing(job: Job) -> None:
+    """Take the books away where there was nothing to do."""
+    shutil.rmtree(job.folder.path, ignore_errors=True)
+    for folder in (job.state / STATE, job.state):
+        with suppress(OSError):
+            folder.rmdir()
 
 
-def _count(summary: Summary, row: Row, preset: Preset) -> Summary:
-    if row["status"] == "FAILURE":
-        code = row["reason"].split(":")[0]
-        return replace(summary, failed=summary.failed | {code: summary.failed.get(code, 0) + 1})
-    return replace(
-        summary,
-        written=summary.written + 1,
-        balanced=summary.balanced + row["verdict"].startswith("Balanced"),
-        other_size=summary.other_size + preset.other_size((row["width"], row["height"])),
-    )
+class _Run:
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        options: Options,
+        folder: RunFolder,
+        manifest: Manifest,
+        asked: Callable[[], Phase | None],
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._job, self._engine, self._options = job, engine, options
+        self._folder, self._manifest = folder, manifest
+        self._asked, self._report = asked, report
+        self._summary = Summary()
+        self._source = source_of(job.source, job.only, job.limits)
+        self._target = target_of(job.target, folder.parts)
+        self._progress = Progress(started=time.time(), command=options.command)
+        self._held: list[Done] = []
+        self._recorded = self._synced = self._told = self._saved = time.monotonic()
+        self._sync_took = 0.0
+        self._pace = deque[tuple[float, int]]([(time.monotonic(), 0)])
+
+    def go(self) -> Summary:
+        """Do it all."""
+        started = time.monotonic()
+        words = ""
+        try:
+            self._begin()
+            which: Which = "failed" if self._options.failures_only else "to do"
+            if self._options.failures_only or self._list() is None:
+                self._summary.found = self._manifest.count("found")
+                to_do = self._manifest.count(which)
+                self._summary.unchanged = self._manifest.count("done")
+                self._tell(now=True, phase="running", total=to_do, done=0)
+                if to_do:
+                    self._write_down()
+                    self._work(which)
+        except KeyboardInterrupt:
+            self._summary.phase = "interrupted"
+            raise
+        except BaseException as error:
+            self._summary.phase, words = "stopped", str(error) if isinstance(error, RunError) else ""
+            raise
+        finally:
+            self._summary.seconds = time.monotonic() - started
+            self._finish(words)
+        return self._summary
+
+    def _begin(self) -> None:
+        manifest, job = self._manifest, self._job
+        if manifest.said("record") is None:
+            manifest.say("preset", job.applied.dumps())
+            manifest.say("label", job.preset)
+            manifest.say("computes", computes(job.applied))
+            manifest.say("source", str(job.source))
+            manifest.say("record", record(job))
+        self._folder.report(self._progress)
+
+    def _write_down(self) -> None:
+        """Write what the outputs are made with beside them; raises `RunError` where nothing can be written."""
+        job = self._job
+        try:
+            self._target.write(PurePath(PRESET), job.applied.dumps().encode())
+            self._target.write(PurePath(RUN), json.dumps(record(job), indent=2).encode())
+        except FileError as error:
+            raise _refusal(job, error) from None
+
+    def _list(self) -> Phase | None:
+        """Take in what the source holds now; returns how the run is to end, if it was asked to meanwhile."""
+        entries = self._source.entries(self._summary.passed_over)
+        again = self._manifest.said("listing") is not None
+        for count in self._manifest.add(entries, self._job.suffix, self._is_ours):
+            self._tell(total=count)
+            if phase := self._stop():
+                return phase
+        self._tell(total=self._manifest.count("found"))
+        if again:
+            self._manifest.take_up(self._target.sizes(), verify=self._options.verify)
+        return self._stop()
+
+    def _is_ours(self, entry: Entry) -> bool:
+        part, parts = self._job.shard
+        return alike(entry.path) % parts == part - 1
+
+    def _stop(self) -> Phase | None:
+        """Return how the run is to end now, if it was asked to."""
+        wishes: dict[str | None, Phase] = {"pause": "paused", "cancel": "cancelled"}
+        phase = self._asked() or wishes.get(self._folder.wished())
+        if phase:
+            self._summary.phase = phase
+        return phase
+
+    def _work(self, which: Which) -> None:
+        tasks = self._manifest.tasks(which, verify=self._options.verify)
+        results = self._engine.run(self._job, tasks)
+        try:
+            for result in results:
+                if result is not None:
+                    self._take(lost(self._job, result) if isinstance(result, Lost) else result)
+                    if self._options.stop_on_error and self._summary.failures:
+                        self._summary.phase = "stopped"
+                        return
+                now = time.monotonic()
+                held = now - self._recorded
+                if len(self._held) >= _MOST_HELD or held > max(_HELD, self._sync_took / _SYNC_SHARE):
+                    self._record()
+                    if self._stop():
+                        return
+                self._tell()
+        finally:
+            # Before anything else is written down: a worker may be at its last file.
+            results.close()
+            self._record()
+
+    def _take(self, done: Done) -> None:
+        """Count what became of a file; what is no fault of the file ends the run instead."""
+        _, rows = done
+        for row in rows:
+            code, _, words = row.get("reason", "").partition(": ")
+            if code == "DISK_FULL":
+                raise RunError("DISK_FULL", f"{self._job.target}: {words}")
+            if code == "READ" and not self._source.is_there():
+                raise RunError("NO_INPUT", f"{self._job.source}: the inputs are not there any more")
+        if any(row.get("reason", "").startswith("WRITE") for row in rows):
+            self._write_down()
+        self._held.append(done)
+        for row in rows:
+            self._count(row)
+        self._progress = replace(
+            self._progress,
+            done=self._progress.done + 1,
+            failed=self._progress.failed + any(row["status"] == "FAILURE" for row in rows),
+            unchanged=self._progress.unchanged + (not rows),
+            failures=dict(self._summary.failed),
+        )
+        self._summary.unchanged += not rows
+
+    def _count(self, row: Row) -> None:
+        summary = self._summary
+        if row["status"] == "FAILURE":
+            summary.failed[row["reason"].split(":")[0]] += 1
+            return
+        summary.skipped += row["status"] == "SKIPPED"
+        summary.written += row["status"] == "SUCCESS"
+        summary.balanced += row["verdict"].startswith("Balanced")
+        summary.other_size += self._job.applied.other_size((row["width"], row["height"]))
+
+    def _record(self) -> None:
+        """Write down what was done, after it has reached the disk."""
+        if self._held:
+            started = time.monotonic()
+            self._target.sync()
+            self._sync_took = time.monotonic() - started
+            for stale in self._manifest.record(self._held, self._job.applied.settings):
+                self._target.remove(stale)
+            self._manifest.say("exported", False)
+            self._held = []
+        self._recorded = time.monotonic()
+
+    def _tell(self, *, now: bool = False, **changes: Any) -> None:
+        """Say how far the run is, not too often."""
+        moment = time.monotonic()
+        if not now and moment - self._told < 0.2:
+            self._progress = replace(self._progress, **changes)
+            return
+        done = changes.get("done", self._progress.done)
+        self._pace.append((moment, done))
+        while len(self._pace) > 2 and moment - self._pace[0][0] > _WINDOW:
+            self._pace.popleft()
+        since, before = self._pace[0]
+        rate = (done - before) / max(moment - since, 1e-3)
+        left = (self._progress.total - done) / rate if rate else None
+        self._progress = replace(self._progress, rate=rate, seconds_left=left, **changes)
+        self._told = moment
+        self._report(self._progress)
+        if now or moment - self._saved > 1.0:
+            self._folder.report(self._progress)
+            self._saved = moment
+
+    def _finish(self, words: str) -> None:
+        """Export the log, and say how the run ended."""
+        self._tell(now=True, phase="finishing")
+        try:
+            if self._manifest.said("exported") is False:
+                self._export()
+        finally:
+            self._tell(now=True, phase=self._summary.phase, words=words)
+
+    def _export(self) -> None:
+        usual = {"preset": self._manifest.said("label")} | self._job.applied.settings
+        grown = self._folder.parts / LOG
+        try:
+            try:
+                write_log(grown, self._manifest.rows(), usual)
+            except OSError as error:
+                raise not_written(error) from None
+            self._target.put(grown, PurePath(log_name(shard_name(self._job.shard))))
+        except FileError as error:
+            self._summary.phase = "stopped"
+            raise _refusal(self._job, error) from None
+        self._manifest.say("exported", True)
+
+
+def _refusal(job: Job, error: FileError) -> RunError:
+    return RunError("DISK_FULL" if error.code == "DISK_FULL" else "CANNOT_WRITE", f"{job.target}: {error}")

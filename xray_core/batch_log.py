@@ -11,13 +11,17 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from xray_core import dicom_choice
-from xray_core.files import write_bytes
 from xray_core.metrics import COLUMNS
 from xray_core.pipeline import parameters
 
 LOG = "log.csv"
 _HEAD = ("path", "output", "sha256", "status", "reason", "preset", "seconds", "bits", "width", "height")
 Row = dict[str, Any]
+
+
+def log_name(shard: str) -> str:
+    """Return the name of the log of a part of a run, or of the whole: ``log-3-of-8.csv``."""
+    return f"log-{shard}.csv" if shard else LOG
 
 
 def columns() -> tuple[str, ...]:
@@ -50,25 +54,15 @@ def file_of(path: str) -> str:
     return head if head and _PAGE.fullmatch(part) else path
 
 
-def is_whole(rows: list[Row]) -> bool:
-    """Whether the rows of a file tell that all of its pages were done."""
-    if not rows or any(row["status"] != "SUCCESS" for row in rows):
-        return False
-    pages = _PAGE.fullmatch(rows[0]["path"].rpartition(_PART)[2])
-    return len(rows) == (int(pages[2]) if pages else 1)
-
-
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also full-width ones
 
 _NUMBER = re.compile(r"-?[0-9.]+(e-?[0-9]+)?")
 
 
-def cells(row: Row) -> dict[str, str]:
-    """Return a row as text cells; what a spreadsheet would run as a formula begins with an apostrophe."""
-    return {name: _cell(row.get(name, "")) for name in columns()}
-
-
 def _cell(value: object) -> str:
+    """Return a value as a cell; what a spreadsheet would run as a formula begins with an apostrophe."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -79,13 +73,31 @@ def _cell(value: object) -> str:
     return "'" + text if runs else text
 
 
-def write_log(path: Path, rows: Iterable[Row]) -> None:
-    """Write a log of some rows, whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns())
-    writer.writeheader()
-    writer.writerows(cells(row) for row in rows)
-    write_bytes(path, text.getvalue().encode())
+def write_log(path: Path, rows: Iterable[Row], usual: Row) -> None:
+    """Write a log of some rows, one by one as they come; nobody reads it before its end.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rows
+        As in the manifest: without what the run has in common.
+    usual
+        That: the preset, and every setting, which only a row of a film that was written has.
+    """
+    names = columns()
+    place = {name: number for number, name in enumerate(names)}
+    written = [_cell(usual.get(name)) for name in names]
+    failed = [cell if name in _HEAD else "" for name, cell in zip(names, written, strict=True)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for row in rows:
+            cells = (failed if row["status"] == "FAILURE" else written).copy()
+            for name, value in row.items():
+                if name in place:
+                    cells[place[name]] = _cell(value)
+            writer.writerow(cells)
 
 
 def read_log(path: Path) -> list[Row]:

@@ -1,25 +1,30 @@
-"""What a batch is to do: its inputs, their outputs, and whether an earlier run may be gone on with."""
+"""What a batch is to do: where its files and outputs are, what is done to them, and which run may be gone on with."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePath
+from typing import Any
 
-from xray_core.archive import Archive, is_archive
-from xray_core.batch_log import LOG, Row, as_text, copy_part, file_of, is_whole, read_log
+from xray_core.archive import is_archive
+from xray_core.batch_log import LOG
 from xray_core.decode import Limits
 from xray_core.dicom_choice import DicomChoice
 from xray_core.encode import check_identity, check_output
-from xray_core.errors import PresetError, SettingsError
-from xray_core.files import find
-from xray_core.names import output_names, printable
-from xray_core.presets import Preset, diff, loads
+from xray_core.errors import PresetError, RunError, SettingsError
+from xray_core.manifest import Manifest
+from xray_core.names import printable
+from xray_core.pipeline import geometry
+from xray_core.presets import Preset, diff, fingerprint, loads, with_settings
+from xray_core.run_folder import STATE, RunFolder
 from xray_core.stored import Levels, check_levels
+from xray_core.stores import Folder, OutFolder, Packed, Place, Source, Target
 
 PRESET = "used.preset.json"
 RUN = "run.json"
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -29,26 +34,35 @@ class Job:
     Attributes
     ----------
     source, target
-        Folders of the inputs and outputs; the source may be a zip archive.
-    suffix, kind
-        Format of the outputs, as in ``.png``, and one of `xray_core.files.RANGES`.
-    preset
-        Name and digest, for the log.
+        Where the inputs are and the outputs go: folders, or URLs of fsspec; the source may be a zip archive.
     applied
         The preset.
+    suffix, kind
+        Format of the outputs, as in ``.png``, and one of `xray_core.files.RANGES`.
+    limits
+        What is refused before it is decoded.
     embed
-        Whether each output carries it.
+        Whether each output carries the preset.
     quality
         Of JPEG; the usual one if None.
     levels, choice
         As in `xray_core.decode.decode`; the choice is of DICOM files.
     keep_identity
         Whether DICOM outputs carry who the film is of.
+    instead
+        The preset for films that meet the targets as they are; None where all are enhanced.
+    time_limit
+        Seconds that a file may take.
+    only
+        The one file of the source that is meant.
+    state
+        The folder that holds the books of the run.
+    shard
+        Which part of the files it takes, and of how many.
     """
 
-    source: Path
-    target: Path
-    preset: str
+    source: Place
+    target: Place
     applied: Preset
     suffix: str = ".png"
     kind: str = "same"
@@ -58,122 +72,73 @@ class Job:
     levels: Levels | None = None
     choice: DicomChoice = field(default_factory=DicomChoice)
     keep_identity: bool = False
+    instead: Preset | None = None
+    time_limit: float = 300.0
+    only: PurePath | None = None
+    state: Path = Path()
+    shard: tuple[int, int] = (1, 1)
+
+    @property
+    def preset(self) -> str:
+        """Name and digest, for the log."""
+        return f"{printable(self.applied.name, ' ')} {self.applied.digest[:12]}".strip()
+
+    @property
+    def folder(self) -> RunFolder:
+        """The books of the run."""
+        return RunFolder(self.state, shard_name(self.shard))
 
 
-@dataclass(frozen=True)
-class Task:
-    """One file of a run.
-
-    Attributes
-    ----------
-    path
-        Its path below the source, or its name in the archive.
-    output
-        Its output's path below the target; pages of a file of several have names made of it.
-    member
-        Its place in the archive; None in a folder.
-    copy
-        Which one of several entries of one name in an archive it is, from 1.
-    done
-        Digest it had when it was last done whole, and its outputs then.
-    """
-
-    job: Job
-    path: PurePath
-    output: Path
-    member: int | None = None
-    copy: int = 1
-    done: str = ""
-    outputs: tuple[str, ...] = ()
+def shard_name(shard: tuple[int, int]) -> str:
+    """Return the name of a part of the files, empty where it is all of them: ``3-of-8``."""
+    return "" if shard[1] == 1 else f"{shard[0]}-of-{shard[1]}"
 
 
-def name_of(task: Task) -> str:
-    """Return what names a file in the log."""
-    return as_text(task.path) + copy_part(task.copy)
+@lru_cache(maxsize=2)
+def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
+    """Return where the inputs are; opened once in each process."""
+    if isinstance(source, str):
+        from xray_core.remote import RemoteFolder  # takes 0.1 s: only those who use an object store wait for it
+
+        return RemoteFolder(source)
+    return Folder(source, only) if source.is_dir() else Packed(source, limits)
 
 
-def plan(
-    job: Job, source: Path, done: dict[str, Row] | None = None, passed_over: Counter[str] | None = None
-) -> list[Task]:
-    """List the inputs of a run with their outputs.
+@lru_cache(maxsize=2)
+def target_of(target: Place, parts: Path) -> Target:
+    """Return where the outputs go; opened once in each process."""
+    if isinstance(target, str):
+        from xray_core.remote import RemoteOut
 
-    Parameters
-    ----------
-    job
-        The run they belong to.
-    source
-        A folder, one file in ``job.source``, or the archive that ``job.source`` is.
-    done
-        Rows of an earlier run by path, to resume it.
-    passed_over
-        Counts what is no input; see `xray_core.files.find` and `xray_core.archive.Archive.members`.
-    """
-    inputs: list[tuple[PurePath, int | None]]
-    if source.is_dir():
-        inputs = [(path, None) for path in find(job.source, passed_over)]
-    elif source == job.source:
-        with Archive(source, job.limits) as archive:
-            inputs = [(member.path, member.number) for member in archive.members(passed_over)]
-    else:
-        inputs = [(source.relative_to(job.source), None)]
-    outputs = output_names([path for path, _ in inputs], job.suffix)
-    earlier: dict[str, list[Row]] = {}
-    for row in (done or {}).values():
-        earlier.setdefault(file_of(row["path"]), []).append(row)
-    copies = Counter[PurePath]()
-    tasks = []
-    for (path, member), output in zip(inputs, outputs, strict=True):
-        copies[path] += 1
-        task = Task(job, path, output, member, copies[path])
-        rows = earlier.get(name_of(task), [])
-        if is_whole(rows):
-            task = replace(task, done=rows[0]["sha256"], outputs=tuple(row["output"] for row in rows))
-        tasks.append(task)
-    return tasks
+        return RemoteOut(target)
+    return OutFolder(target, parts)
 
 
 def prepare(
-    source: Path,
-    target: Path,
+    source: Place,
+    target: Place,
     preset: Preset,
     *,
-    suffix: str,
-    kind: str,
-    limits: Limits,
-    resume: bool,
-    overwrite: bool,
-    passed_over: Counter[str] | None = None,
-    embed: bool = True,
-    quality: int | None = None,
-    levels: Levels | None = None,
-    choice: DicomChoice | None = None,
-    keep_identity: bool = False,
-) -> tuple[Job, list[Task], dict[str, Row]]:
-    """Check a run before anything is written, and list its files.
+    state: Path | None = None,
+    skip_good: bool = False,
+    **options: Any,
+) -> Job:
+    """Check a run before anything is written.
 
     Parameters
     ----------
     source
-        A folder, one file, or a zip archive.
+        A folder, one file, a zip archive, or a URL of fsspec.
     target
-        The outputs' folder.
+        The outputs' folder, or a URL.
     preset
         What is applied.
-    suffix, kind, limits
+    state
+        The folder that holds the books of the run; the target if None.
+    skip_good
+        Whether a film that meets the targets as it is is written without being enhanced.
+    **options
         As in `Job`.
-    resume, overwrite
-        Whether to go on with the run in the target, or to write into it whatever it holds.
-    passed_over
-        Counts what in the folder is no input; see `xray_core.files.find`.
-    embed
-        Whether the outputs carry the preset.
-    quality, levels, choice, keep_identity
-        As in `Job`.
-
-    Returns
-    -------
-    job, tasks, done
-        What is to be done, and the rows of the run that is resumed, by path.
 
     Raises
     ------
@@ -182,14 +147,34 @@ def prepare(
     FileError
         If the archive cannot be read.
     """
-    check_output(suffix, kind, quality)
-    check_identity(suffix, keep_identity)
-    if levels is not None:
-        check_levels(levels)
-    if not source.exists():
-        raise SettingsError(f"{source}: no such file or folder")
+    limits = options.get("limits") or Limits()
+    check_output(options.get("suffix", ".png"), options.get("kind", "same"), options.get("quality"))
+    check_identity(options.get("suffix", ".png"), options.get("keep_identity", False))
+    if options.get("levels") is not None:
+        check_levels(options["levels"])
+    only = None
+    if isinstance(source, Path):
+        if not source.exists():
+            raise SettingsError(f"{source}: no such file or folder")
+        packed = source.is_file() and is_archive(source, limits)
+        _check_apart(source, target)
+        if source.is_file() and not packed:
+            source, only = source.parent, PurePath(source.name)
+    if state is None:
+        if isinstance(target, str):
+            raise SettingsError(f"{target}: the books of the run need a folder of this machine; say --state FOLDER")
+        state = target
+    elif not isinstance(target, str) and state.resolve() != target.resolve():
+        raise SettingsError(f"{state}: the books of a run lie with its outputs, unless those are on an object store")
+    instead = with_settings(preset, geometry(preset.settings)) if skip_good else None
+    return Job(source, target, preset, only=only, state=state, instead=instead, **options)
+
+
+def _check_apart(source: Path, target: Place) -> None:
+    """Refuse to mix inputs and outputs."""
+    if isinstance(target, str):
+        return
     folder = source if source.is_dir() else source.parent
-    packed = source.is_file() and is_archive(source, limits)
     here, there = folder.resolve(), target.resolve()
     # One file takes nothing else of its folder for an input: its outputs may stand beside it.
     if there == here or (source.is_dir() and here in there.parents):
@@ -198,33 +183,41 @@ def prepare(
         raise SettingsError(f"{target}: the outputs' folder holds the inputs; choose another")
     if target.exists() and not target.is_dir():
         raise SettingsError(f"{target}: this is a file; the outputs need a folder")
-    job = Job(
-        source if packed else folder,
-        target,
-        _label(preset),
-        preset,
-        suffix,
-        kind,
-        limits,
-        embed,
-        quality,
-        levels,
-        choice or DicomChoice(),
-        keep_identity,
-    )
-    done: dict[str, Row] = {}
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
-        if not (target / PRESET).is_file() and not (target / LOG).is_file():
-            raise SettingsError(f"{target}: the folder is not empty; choose another, or say --overwrite")
+
+
+def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a target that holds something else than the run that is to go on there.
+
+    Raises
+    ------
+    SettingsError, PresetError
+        The latter names what differs between the runs.
+    """
+    folder = job.folder
+    if overwrite:
+        return
+    if has_begun(folder):
         if not resume:
-            raise SettingsError(f"{target}: the folder holds a run; say --resume to go on with it, or --overwrite")
-        _same_run(job, preset)
-        done = {row["path"]: row for row in read_log(target / LOG)} if (target / LOG).is_file() else {}
-    return job, plan(job, source, done, passed_over), done
+            raise SettingsError(f"{job.target}: the folder holds a run; say --resume to go on with it, or --overwrite")
+        with Manifest(folder.manifest) as manifest:
+            _same_run(job, manifest)
+        return
+    if isinstance(job.target, str) or not job.target.is_dir():
+        return
+    if (job.target / PRESET).is_file() or (job.target / LOG).is_file():
+        words = "say --overwrite" if resume else "say --resume to go on with it, or --overwrite"
+        if job.shard[1] == 1:
+            raise SettingsError(f"{job.target}: the folder holds a run without its books ({STATE}); {words}")
+    elif any(entry.name != STATE for entry in job.target.iterdir()) and job.shard[1] == 1:
+        raise SettingsError(f"{job.target}: the folder is not empty; choose another, or say --overwrite")
 
 
-def _label(preset: Preset) -> str:
-    return f"{printable(preset.name, ' ')} {preset.digest[:12]}".strip()
+def has_begun(folder: RunFolder) -> bool:
+    """Whether a run got so far that it can be gone on with."""
+    if not folder.manifest.is_file():
+        return False
+    with Manifest(folder.manifest) as manifest:
+        return manifest.said("record") is not None
 
 
 def record(job: Job) -> dict[str, object]:
@@ -234,27 +227,36 @@ def record(job: Job) -> dict[str, object]:
         "quality": job.quality,
         "levels": list(job.levels) if job.levels else None,
         "keep_identity": job.keep_identity or None,
+        "skip_good": True if job.instead else None,
+        "shard": shard_name(job.shard) or None,
         **job.choice.changed(),
     }
     said: dict[str, object] = {name: value for name, value in unusual.items() if value is not None}
     return {"format": job.suffix[1:], "range": job.kind} | said
 
 
-def _same_run(job: Job, preset: Preset) -> None:
+def computes(preset: Preset) -> str:
+    """Return what tells whether another machine computes the same with a preset: a digest of its output."""
+    return fingerprint(preset.settings).partition(":")[0]
+
+
+def _same_run(job: Job, manifest: Manifest) -> None:
     """Refuse to resume a run that was made with something else, naming what differs."""
-    try:
-        used = loads((job.target / PRESET).read_bytes())
-        outputs = json.loads((job.target / RUN).read_bytes())
-    except (OSError, ValueError):
-        raise PresetError(f"{job.target}: {PRESET} or {RUN} of the run to resume is missing; say --overwrite") from None
+    used, outputs = loads(manifest.said("preset")), manifest.said("record")
     changes: list[tuple[str, object, object]] = []
-    if used.digest != preset.digest:
-        changes = [(path, *values) for path, values in diff(used, preset).items()]
-    if used.targets != preset.targets:
-        changes.append(("targets", used.targets, preset.targets))
+    if used.digest != job.applied.digest:
+        changes = [(path, *values) for path, values in diff(used, job.applied).items()]
+    if used.targets != job.applied.targets:
+        changes.append(("targets", used.targets, job.applied.targets))
     wanted = record(job)
     names = sorted(wanted.keys() | outputs.keys())
     changes += [(name, outputs.get(name), wanted.get(name)) for name in names if outputs.get(name) != wanted.get(name)]
     if changes:
         words = ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, a, b in changes)
         raise PresetError(f"{job.target}: the folder holds another run ({words}); say --overwrite")
+    if manifest.said("computes") != computes(job.applied):
+        raise RunError(
+            "CANNOT_WRITE",
+            f"{job.target}: this machine, or its OpenCV, computes other pixels than the one that began the run; go on "
+            "there, or say --overwrite",
+        )

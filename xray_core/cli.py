@@ -1,7 +1,7 @@
 """The command line: ``python -m xray_core``, also ``radtune``.
 
 Numbers go to stdout, words and progress to stderr. Exit status: 0 done; 1 done, but files failed; 2 wrong usage, a bad
-preset or nothing to do; 130 interrupted.
+preset or nothing to do; 66, 69, 73 to 75 a batch that could not go on; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,21 +11,18 @@ import io
 import json
 import math
 import os
-import shlex
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
-from xray_core import batch, batch_log, batch_plan, carried, encode, files, presets
+from xray_core import batch_command, carried, encode, files, presets
 from xray_core.arguments import (
     DONE,
     INTERRUPTED,
     REFUSED,
     SOME_FAILED,
+    STOPPED,
     build,
     choice_of,
     levels_of,
@@ -33,7 +30,7 @@ from xray_core.arguments import (
     preset_of,
     say,
 )
-from xray_core.errors import FileError, PresetError, SettingsError, XrayError
+from xray_core.errors import FileError, PresetError, RunError, SettingsError, XrayError
 from xray_core.image import Film
 from xray_core.isolated import DECODER
 from xray_core.metrics import METRICS, measure, range_warning, verdict
@@ -55,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FileError as error:
         say(f"radtune: {error}")
         return SOME_FAILED
+    except RunError as error:
+        say(f"radtune: {error}")
+        return STOPPED[error.code]
     except XrayError as error:
         say(f"radtune: {error}")
         return REFUSED
@@ -162,89 +162,6 @@ def _measure(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _batch(arguments: argparse.Namespace) -> int:
-    preset = preset_of(arguments)
-    passed_over = Counter[str]()
-    job, tasks, done = batch_plan.prepare(
-        arguments.input,
-        arguments.output,
-        preset,
-        suffix=f".{arguments.format}",
-        kind=arguments.range,
-        limits=limits_of(arguments),
-        resume=arguments.resume,
-        overwrite=arguments.overwrite,
-        passed_over=passed_over,
-        embed=arguments.embed,
-        quality=arguments.quality,
-        levels=levels_of(arguments),
-        choice=choice_of(arguments),
-        keep_identity=arguments.keep_identity,
-    )
-    left_out = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
-    left_out = f"; passed over: {left_out}" if left_out else ""
-    if not tasks:
-        say(f"radtune: {arguments.input}: 0 images found{left_out}")
-        return REFUSED
-    say(f"images: {len(tasks)}{left_out}")
-    say(f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}")
-    if arguments.dry_run:
-        for task in tasks:
-            print(f"{task.path.as_posix()} -> {(job.target / task.output).as_posix()}")
-        return DONE
-    try:
-        with tqdm(total=len(tasks), unit="film", disable=None) as bar:
-            failed = 0
-
-            def report(row: batch_log.Row | None) -> None:
-                nonlocal failed
-                if row and row["status"] == "FAILURE":
-                    failed += 1
-                    bar.set_postfix(failed=failed)
-                if bar.total is not None and bar.n >= bar.total:
-                    bar.total += 1  # a file of several pages
-                bar.update()
-
-            summary = batch.run_batch(
-                tasks,
-                preset,
-                workers=arguments.workers,
-                done=done,
-                stop_on_error=arguments.stop_on_error,
-                time_limit=arguments.time_limit,
-                report=report,
-            )
-    except FileError as error:
-        raise FileError(error.code, f"{arguments.output}: {error}") from error
-    except KeyboardInterrupt:
-        say(f"interrupted; to go on: {_resume_command()}")
-        return INTERRUPTED
-    _tell(summary, arguments, job)
-    return SOME_FAILED if summary.failures else DONE
-
-
-def _resume_command() -> str:
-    command, *given = [argument for argument in sys.argv[1:] if argument not in ("--resume", "--overwrite")]
-    # Before the rest, for behind a -- it would be a file's name.
-    return shlex.join(["python", "-m", "xray_core", command, "--resume", *given])
-
-
-def _tell(summary: batch.Summary, arguments: argparse.Namespace, job: batch_plan.Job) -> None:
-    counts = {"written": summary.written, "unchanged": summary.unchanged, "failed": summary.failures}
-    if arguments.json:
-        print(json.dumps(counts | {"balanced": summary.balanced, "seconds": round(summary.seconds, 2)}))
-    words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    rate = (summary.written + summary.failures) / max(summary.seconds, 1e-9)
-    speed = f" ({rate:.1f} films a second); {summary.balanced} meet all targets" if rate else ""
-    say(f"{words} in {summary.seconds:.1f} s{speed}")
-    if summary.failed:
-        causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
-        say(f"failures by cause: {causes}; each is named in the log")
-    if summary.other_size:
-        say(f"{summary.other_size} films differ much in size from the one tuned on; filters count in pixels")
-    say(f"log: {job.target / batch_log.LOG}")
-
-
 def _preset_list(arguments: argparse.Namespace) -> int:
     for name in presets.builtin_names():
         print(f"{name:16} {presets.builtin(name).note}")
@@ -311,7 +228,7 @@ def parameter_table(steps: Sequence[str]) -> list[str]:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "enhance": _enhance,
     "measure": _measure,
-    "batch": _batch,
+    "batch": batch_command.batch,
     "steps": _steps,
     "preset list": _preset_list,
     "preset show": _preset_show,

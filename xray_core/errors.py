@@ -4,7 +4,8 @@
     ├── ImageError       an array is no radiograph: wrong shape, dtype or size
     ├── SettingsError    a setting is unknown, of the wrong type or out of its range
     │   └── PresetError  a preset file cannot be used
-    └── FileError        a file cannot be read or written; carries a code for the log
+    ├── FileError        a file cannot be read or written; carries a code for the log
+    └── RunError         a batch cannot begin or go on; carries a code for the exit status
 
 Messages are one line, for a person, and name the thing, the range and the value. They are caught in three places: the
 page's frame, the command line and the row of a batch.
@@ -24,6 +25,7 @@ FileCode = Literal[
     "PICKLE",
     "READ",
     "WRITE",
+    "DISK_FULL",
     "MEMORY",
     "TIMEOUT",
     "CRASH",
@@ -61,3 +63,22 @@ class FileError(XrayError):
     def __init__(self, code: FileCode, message: str) -> None:
         super().__init__(message)
         self.code: FileCode = code
+
+
+RunCode = Literal["CANNOT_WRITE", "DISK_FULL", "IN_USE", "NO_INPUT", "CLUSTER_LOST"]
+
+
+class RunError(XrayError):
+    """A batch that cannot begin, or had to stop before its end; what it had done is kept.
+
+    Parameters
+    ----------
+    code
+        The kind of failure; the command line has an exit status for each.
+    message
+        What is wrong, in words for a person.
+    """
+
+    def __init__(self, code: RunCode, message: str) -> None:
+        super().__init__(message)
+        self.code: RunCode = code

@@ -8,7 +8,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from xray_core.decode import Limits, container_of, decode
 from xray_core.derivation import Derivation
@@ -71,6 +71,7 @@ def reason(error: OSError) -> str:
         errno.EPERM: "permission denied",
         errno.EISDIR: "this is a folder",
         errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk is full: its quota is used up",
         errno.EROFS: "the disk is read-only",
         errno.ENAMETOOLONG: "the name is too long",
     }
@@ -78,7 +79,7 @@ def reason(error: OSError) -> str:
 
 
 def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
-    """Yield the pictures below a folder in a fixed order, as paths relative to it.
+    """Yield the pictures below a folder in the order of their paths, as paths relative to it.
 
     A file counts as a picture by its suffix, or where that says nothing by its first bytes. Hidden files and links are
     passed over.
@@ -90,19 +91,51 @@ def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
     passed_over
         Counts what is passed over, by kind.
     """
+    for path, _ in scan(root, passed_over, in_order=True):
+        yield path
+
+
+def scan(
+    root: Path, passed_over: Counter[str] | None = None, *, in_order: bool = False
+) -> Iterator[tuple[Path, os.DirEntry[str]]]:
+    """Yield the pictures below a folder as `find` does, each with its entry of the directory.
+
+    Without an order no more than one entry is held at a time, however many there are.
+    """
     counts = Counter[str]() if passed_over is None else passed_over
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name.startswith("."):
-                counts["hidden"] += 1
-            elif path.is_symlink():
-                counts["links"] += 1
-            elif path.is_file() and (path.suffix.lower() in SUFFIXES or _looks_like_a_picture(path)):
-                yield path.relative_to(root)
+    # An own stack: as a recursion, a deep tree would end in Python's limit.
+    stack = [(PurePath(), _entries(root, counts, in_order))]
+    while stack:
+        folder, entries = stack[-1]
+        entry = next(entries, None)
+        if entry is None:
+            stack.pop()
+            continue
+        try:
+            hidden = entry.name.startswith(".")
+            if entry.is_dir(follow_symlinks=False):
+                if not hidden:
+                    stack.append((folder / entry.name, _entries(Path(entry.path), counts, in_order)))
+            elif hidden or entry.is_symlink():
+                counts["hidden" if hidden else "links"] += 1
+            elif entry.is_file(follow_symlinks=False) and _is_picture(entry):
+                yield Path(folder, entry.name), entry
             else:
-                counts["zip archives" if path.suffix.lower() == ".zip" else "no pictures"] += 1
+                counts["zip archives" if entry.name.lower().endswith(".zip") else "no pictures"] += 1
+        except OSError:
+            counts["not readable"] += 1
+
+
+def _entries(folder: Path, counts: Counter[str], in_order: bool) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from sorted(entries, key=lambda entry: entry.name) if in_order else entries
+    except OSError:
+        counts["folders that cannot be read"] += 1
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in SUFFIXES or _looks_like_a_picture(Path(entry.path))
 
 
 def _looks_like_a_picture(path: Path) -> bool:
@@ -140,17 +173,50 @@ def write(
     write_bytes(path, encode(in_range(image, kind), path.suffix, text=text, quality=quality, origin=origin))
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old content or the new one, never a part."""
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, parts: Path | None = None) -> None:
+    """Write a file so that a reader, or a crash, finds the old content or the new one, never a part.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made.
+    data
+        Its content.
+    parts
+        Folder on the same disk where it grows; its own folder if None.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; DISK_FULL where there is no room.
+    """
     path = Path(path)
-    part = path.with_name(f".radtune-{secrets.token_hex(8)}.part")
+    part = (parts or path.parent) / f".radtune-{secrets.token_hex(8)}.part"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(data)
-            part.replace(path)
+            _put(part, data, path)
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
     except OSError as error:
-        raise FileError("WRITE", reason(error)) from error
+        if parts is not None and error.errno == errno.EXDEV:
+            write_bytes(path, data)
+            return
+        raise not_written(error) from error
+
+
+def not_written(error: OSError) -> FileError:
+    """Return an operating system's error as what it means for a file that was to be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return FileError("DISK_FULL" if full else "WRITE", reason(error))
+
+
+def _put(part: Path, data: bytes, path: Path) -> None:
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except FileNotFoundError:
+        # Mostly the folder is there: to ask each time takes as long as to write a small file.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 _LONGEST = 255 - len(".page100000")  # bytes of a name that file systems take, and room for a page's number
@@ -23,30 +23,39 @@ def printable(text: str, instead: str) -> str:
     return "".join(sign if sign.isprintable() else instead for sign in text)
 
 
-def output_names(inputs: Iterable[PurePath], suffix: str) -> list[Path]:
-    """Return the output's path for each input: the tree mirrored, the suffix replaced, no two alike.
+def plain_name(path: PurePath, suffix: str) -> Path:
+    """Return the output's path for an input that nothing else comes near: the tree mirrored, the suffix replaced.
 
-    Two inputs that differ only by suffix keep it (``film.jpg`` gives ``film.jpg.png``); names that differ only by case
-    or by how an accent is coded, which some file systems take for one, and names of folders get a number. Names are
-    made safe, see `safe_name`, and leave ``.page2`` to `page_name`.
+    Every name is made safe, see `safe_name`.
     """
-    wanted = [_safe_path(path) for path in inputs]
-    plain = [path.with_name(_fitting(path.stem, suffix)) for path in wanted]
-    often: dict[str, int] = {}
-    for path in plain:
-        often[_alike(path)] = often.get(_alike(path), 0) + 1
-    taken = {_alike(folder) for path in wanted for folder in path.parents}
-    outputs = []
-    for path, simple in zip(wanted, plain, strict=True):
-        alone = often[_alike(simple)] == 1 and not _PAGE.search(simple.stem)
-        out = simple if alone else path.with_name(_fitting(path.name, suffix))
-        number = 2
-        while _alike(out) in taken:
-            out = path.with_name(_fitting(path.name, f"_{number}{suffix}"))
-            number += 1
-        taken.add(_alike(out))
-        outputs.append(out)
-    return outputs
+    return _safe_folder(path.parent) / _fitting(_safe(PurePath(path.name)).stem, suffix)
+
+
+def full_name(path: PurePath, suffix: str, number: int = 1) -> Path:
+    """Return the output's path for an input whose plain name is taken: with its own suffix, from 2 on with a number."""
+    ending = suffix if number == 1 else f"_{number}{suffix}"
+    return _safe_folder(path.parent) / _fitting(_safe(PurePath(path.name)).name, ending)
+
+
+def safe_folders(path: PurePath) -> tuple[Path, ...]:
+    """Return the folders that a path's output lies in, the innermost first, without the root."""
+    folder = _safe_folder(path.parent)
+    return (folder, *folder.parents)[:-1]
+
+
+def is_for_pages(output: PurePath) -> bool:
+    """Whether a name is like those that `page_name` gives."""
+    return bool(_PAGE.search(output.stem))
+
+
+def alike(path: PurePath) -> int:
+    """Return the same number, of 63 bits, for paths that a file system may take for one.
+
+    Some differ only by case, or by how an accent is coded. Two other paths have one number once in 10^13 pairs of
+    paths or more rarely; then one of them gets a name that it would not have needed.
+    """
+    text = unicodedata.normalize("NFC", str(path).casefold()).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def page_name(output: Path, page: int, pages: int) -> Path:
@@ -65,8 +74,14 @@ def safe_name(name: str) -> str:
     return "_" + safe if not safe or safe[0] in _ACTED_ON or _RESERVED.match(safe) else safe
 
 
-def _safe_path(path: PurePath) -> Path:
+def _safe(path: PurePath) -> Path:
     return Path(*(_fitting(safe_name(part), "") for part in path.parts if part != path.anchor))
+
+
+@lru_cache(maxsize=1024)
+def _safe_folder(path: PurePath) -> Path:
+    """Return a folder's path made safe; most files share theirs with the one before."""
+    return _safe(path)
 
 
 def _fitting(stem: str, ending: str) -> str:
@@ -76,8 +91,3 @@ def _fitting(stem: str, ending: str) -> str:
         return stem + ending
     digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
     return stem.encode()[: room - 9].decode("utf-8", "ignore") + "~" + digest + ending
-
-
-def _alike(path: Path) -> str:
-    """Return the same text for paths that a file system may take for one."""
-    return unicodedata.normalize("NFC", str(path).casefold())

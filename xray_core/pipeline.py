@@ -36,6 +36,12 @@ def untouched() -> Settings:
     return defaults() | {step.path("on"): False for step in STEPS.values() if step.switchable}
 
 
+def geometry(settings: Mapping[str, object]) -> Settings:
+    """Return settings with nothing on but what is done to the film before as well: geometry, and grayscale."""
+    off = {step.path("on"): False for step in STEPS.values() if step.switchable and not step.both}
+    return check(settings) | off
+
+
 def parameter_at(path: str) -> Parameter:
     """Return the parameter with a dotted path, or raise `SettingsError` that names near ones."""
     known = parameters()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,6 +26,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _QUEUED = 2  # tasks in a worker's pipe: one at work, one so that it never waits
+# glibc would give the memory of each picture back to the system and ask for it again, a page at a time.
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,16 @@ class _Worker(Generic[T]):
     started: bool = False
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, in the middle of a task too."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
 def _work(pipe: Connection, function: Callable[[T], R], memory_limit: int | None) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # The parent decides when an interrupt ends the run.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # C libraries announce damaged files on stderr in words of their own, across the progress bar.
@@ -66,7 +78,9 @@ def run_tasks(
     workers: int,
     time_limit: float = 300.0,
     memory_limit: int | None = None,
-) -> Iterator[R | Lost[T]]:
+    *,
+    ticks: bool = False,
+) -> Generator[R | Lost[T] | None]:
     """Yield the result of each task as it comes, in any order.
 
     Parameters
@@ -81,6 +95,8 @@ def run_tasks(
         Seconds that a task may take.
     memory_limit
         Bytes of memory that a process may take, on Linux; see `xray_core.limits.bound_memory`.
+    ticks
+        Yield None in each second without a result, for the caller to look around.
     """
     context = multiprocessing.get_context("spawn")
     waiting = iter(tasks)
@@ -92,7 +108,8 @@ def run_tasks(
     def start() -> _Worker[T]:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, function, memory_limit), daemon=True)
-        process.start()
+        with _environment(_KEEP_MEMORY):
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -114,8 +131,7 @@ def run_tasks(
 
     def bury(worker: _Worker[T], timed_out: bool) -> Lost[T] | None:
         """Take a dead worker from the crew; the task it was at is the suspect."""
-        worker.process.kill()
-        worker.process.join()
+        _end(worker.process)
         worker.pipe.close()
         crew.remove(worker)
         lost = None
@@ -130,26 +146,32 @@ def run_tasks(
 
     try:
         while True:
-            wanted = 1 if alone else workers
-            while len(crew) < wanted:
-                crew.append(start())
             for worker in crew:
                 feed(worker)
+            while len(crew) < (1 if alone else workers):
+                task = next_task()
+                if task is None:
+                    break
+                again.appendleft(task)
+                crew.append(start())
+                feed(crew[-1])
             busy = [worker for worker in crew if worker.tasks]
             if not busy:
                 if not suspects or alone:
                     return
                 alone = True
                 for worker in crew[1:]:
-                    worker.process.kill()
+                    _end(worker.process)
                 del crew[1:]
                 continue
             ready = wait([worker.pipe for worker in busy], timeout=1.0)
+            if ticks and not ready:
+                yield None
             for worker in busy:
                 if worker.pipe in ready:
                     try:
                         result = worker.pipe.recv()
-                    except (EOFError, ConnectionResetError):
+                    except (EOFError, OSError):  # also in the middle of an answer
                         if lost := bury(worker, timed_out=False):
                             yield lost
                         continue
@@ -163,6 +185,26 @@ def run_tasks(
     finally:
         for worker in crew:
             worker.process.kill()
+        for worker in crew:
+            # What it is writing is whole, or never was, before the caller goes on.
+            worker.process.join()
+
+
+def _end(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
+
+
+@contextmanager
+def _environment(more: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update({name: value for name, value in more.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
 
 
 def cpu_count() -> int:

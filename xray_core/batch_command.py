@@ -1,0 +1,183 @@
+"""The command ``batch``: from its arguments to a run, with progress for a terminal and words for its end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tqdm import tqdm
+
+from xray_core import presets
+from xray_core.arguments import (
+    DONE,
+    INTERRUPTED,
+    REFUSED,
+    SOME_FAILED,
+    STOPPED,
+    choice_of,
+    levels_of,
+    limits_of,
+    preset_of,
+    say,
+)
+from xray_core.batch import Engine, Local, Options, Summary, run_batch
+from xray_core.batch_log import log_name
+from xray_core.batch_plan import Job, prepare, shard_name
+from xray_core.errors import RunError
+from xray_core.pool import cpu_count
+from xray_core.rehearsal import rehearse
+from xray_core.run_folder import Phase, Progress
+
+
+def batch(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    preset = preset_of(arguments)
+    job = prepare(
+        arguments.input,
+        arguments.output,
+        preset,
+        state=arguments.state,
+        suffix=f".{arguments.format}",
+        kind=arguments.range,
+        limits=limits_of(arguments),
+        embed=arguments.embed,
+        quality=arguments.quality,
+        levels=levels_of(arguments),
+        choice=choice_of(arguments),
+        keep_identity=arguments.keep_identity,
+        skip_good=arguments.skip_good,
+        time_limit=float(arguments.time_limit),
+        shard=arguments.shard,
+    )
+    options = Options(
+        resume=arguments.resume or arguments.failures_only,
+        overwrite=arguments.overwrite,
+        failures_only=arguments.failures_only,
+        verify=arguments.verify,
+        stop_on_error=arguments.stop_on_error,
+        command=tuple(_resuming()),
+    )
+    say(f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}")
+    if arguments.dry_run:
+        return _rehearse(job, options, arguments)
+    engine = _engine(arguments, job)
+    try:
+        with _signals() as asked, tqdm(total=0, unit="film", disable=None, smoothing=0) as bar:
+            summary = run_batch(job, engine, options, asked=asked, report=_onto(bar))
+    except RunError as error:
+        say(f"radtune: {error}")
+        if error.code not in ("IN_USE",):
+            say(f"what was done is kept; to go on: {shlex.join(_resuming())}")
+        return STOPPED[error.code]
+    except KeyboardInterrupt:
+        say(f"interrupted; to go on: {shlex.join(_resuming())}")
+        return INTERRUPTED
+    if not summary.found:
+        say(f"radtune: {arguments.input}: 0 images found{_left_out(summary.passed_over)}")
+        return REFUSED
+    _tell(summary, arguments, job)
+    if summary.phase in ("interrupted", "paused", "cancelled"):
+        say(f"{summary.phase}; to go on: {shlex.join(_resuming())}")
+        return INTERRUPTED
+    return SOME_FAILED if summary.failures else DONE
+
+
+def _engine(arguments: argparse.Namespace, job: Job) -> Engine:
+    if arguments.cluster is None:
+        return Local(arguments.workers or cpu_count())
+    from xray_core.cluster import Cluster  # takes 0.5 s, and may not be installed
+
+    return Cluster(arguments.cluster, arguments.workers)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], Phase | None]]:
+    """Have a first Ctrl-C, or the SIGTERM of a scheduler, end the run in order; a second one ends it at once."""
+    caught = 0
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        nonlocal caught
+        caught += 1
+        if caught > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: "interrupted" if caught else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _onto(bar: tqdm[None]) -> Callable[[Progress], None]:
+    """Return what shows progress on a bar."""
+
+    def report(progress: Progress) -> None:
+        if progress.phase == "listing":
+            bar.set_description(f"found {progress.total}", refresh=False)
+        elif progress.phase == "running":
+            bar.set_description("", refresh=False)
+        if progress.failed:
+            bar.set_postfix(failed=progress.failed, refresh=False)
+        if progress.phase != "listing":
+            bar.total = progress.total
+            bar.n = progress.done
+        bar.refresh()
+
+    return report
+
+
+def _resuming() -> list[str]:
+    """Return the command that goes on with this one."""
+    again = ("--resume", "--overwrite", "--failures-only", "--dry-run")
+    command, *given = [argument for argument in sys.argv[1:] if argument not in again] or ["batch"]
+    # Before the rest, for behind a -- it would be a file's name.
+    return ["python", "-m", "xray_core", command, "--resume", *given]
+
+
+def _rehearse(job: Job, options: Options, arguments: argparse.Namespace) -> int:
+    workers = arguments.workers or cpu_count()
+    passed_over = Counter[str]()
+    with rehearse(job, options, passed_over) as plan:
+        if not plan.found:
+            say(f"radtune: {arguments.input}: 0 images found{_left_out(passed_over)}")
+            return REFUSED
+        for path, output in plan.outputs():
+            print(f"{path} -> {output}")
+        say(f"{plan.found} images found{_left_out(passed_over)}; {plan.to_do} to do; nothing was written")
+        say(plan.estimate(workers).sentence)
+    return DONE
+
+
+def _left_out(passed_over: Counter[str]) -> str:
+    words = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
+    return f"; passed over: {words}" if words else ""
+
+
+def _tell(summary: Summary, arguments: argparse.Namespace, job: Job) -> None:
+    counts = {
+        "written": summary.written,
+        "skipped": summary.skipped,
+        "unchanged": summary.unchanged,
+        "failed": summary.failures,
+    }
+    if arguments.json:
+        print(json.dumps(counts | {"balanced": summary.balanced, "seconds": round(summary.seconds, 2)}))
+    words = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to do"
+    rate = (summary.written + summary.skipped + summary.failures) / max(summary.seconds, 1e-9)
+    speed = f" ({rate:.1f} films a second); {summary.balanced} meet all targets" if rate else ""
+    say(f"{words} in {summary.seconds:.1f} s{speed}{_left_out(summary.passed_over)}")
+    if summary.failed:
+        causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
+        say(f"failures by cause: {causes}; each is named in the log")
+    if summary.other_size:
+        say(f"{summary.other_size} films differ much in size from the one tuned on; filters count in pixels")
+    log = log_name(shard_name(job.shard))
+    say(f"log: {job.target}/{log}" if isinstance(job.target, str) else f"log: {job.target / log}")

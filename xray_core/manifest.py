@@ -1,0 +1,428 @@
+"""The manifest of a run: every file that was found, what became of it, and the name of its output, in SQLite.
+
+It is the source of truth: the log is exported from it. One process writes, any number read meanwhile. What was
+committed outlasts a kill at any moment; nothing that grows with the number of files is ever held in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import Any, Literal, TypeVar
+
+from xray_core import dicom_choice
+from xray_core.batch_log import Row, as_text, copy_part, page_part
+from xray_core.errors import PresetError, RunError
+from xray_core.metrics import COLUMNS
+from xray_core.names import alike, full_name, is_for_pages, plain_name, safe_folders
+from xray_core.stores import Entry
+
+T = TypeVar("T")
+
+VERSION = 1
+_TODO, _DONE, _FAILED, _OTHERS = 0, 1, 2, 3
+Which = Literal["found", "to do", "done", "failed"]
+_STATES = {"found": "(0, 1, 2, 3)", "to do": f"({_TODO})", "done": f"({_DONE})", "failed": f"({_FAILED})"}
+_CHUNK = 2_000
+_IN_ORDER = "files.path, files.copy, rows.page"
+_OUTPUT = ("output", "bytes", "output_sha256")
+STORED = ("status", "reason", "sha256", *_OUTPUT, "seconds", "bits", "width", "height", *COLUMNS, "verdict")
+"""Columns of a row as they are stored."""
+
+_SCHEMA = f"""
+CREATE TABLE said (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE folders (alike INTEGER PRIMARY KEY);
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY,
+    path BLOB NOT NULL,
+    copy INTEGER NOT NULL,
+    member INTEGER,
+    stamp TEXT NOT NULL,
+    seen INTEGER NOT NULL,
+    output TEXT NOT NULL,
+    alike INTEGER,
+    state INTEGER NOT NULL DEFAULT {_TODO},
+    done_stamp TEXT,
+    UNIQUE (path, copy)
+);
+CREATE INDEX alike ON files (alike);
+CREATE TABLE rows (
+    file INTEGER NOT NULL,
+    page INTEGER NOT NULL,
+    pages INTEGER NOT NULL,
+    {", ".join(STORED)},
+    settings TEXT,
+    PRIMARY KEY (file, page)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One file of a run.
+
+    Attributes
+    ----------
+    number
+        Its number in the manifest.
+    path
+        Its path below the source, or its name in the archive.
+    output
+        Its output's path below the target; pages of a file of several have names made of it.
+    stamp
+        As `xray_core.stores.Entry` has it.
+    member, copy
+        Its place in an archive, and which one of several entries of one name it is.
+    done
+        Digest it had when it was last done, if its outputs are still there.
+    outputs
+        Those outputs with their digests, where they are to be verified.
+    """
+
+    number: int
+    path: PurePath
+    output: PurePath
+    stamp: str = ""
+    member: int | None = None
+    copy: int = 1
+    done: str = ""
+    outputs: tuple[tuple[str, str], ...] = ()
+
+
+def name_of(task: Task) -> str:
+    """Return what names a file in the log."""
+    return as_text(task.path) + copy_part(task.copy)
+
+
+def _key(path: PurePath) -> bytes:
+    # The separator sorts before any letter, so that the order of the bytes is that of the paths' parts.
+    return path.as_posix().encode("utf-8", "surrogatepass").replace(b"/", b"\0")
+
+
+def _path(key: bytes) -> PurePath:
+    return PurePath(key.replace(b"\0", b"/").decode("utf-8", "surrogatepass"))
+
+
+class Manifest:
+    """An opened manifest; close it, or use it in a ``with``.
+
+    Parameters
+    ----------
+    path
+        The file; it is made if it is not there. In memory if None.
+    read_only
+        For those who look on while a run writes.
+
+    Raises
+    ------
+    PresetError
+        If it was made by a version of RadTune that kept its books otherwise.
+    sqlite3.Error
+        Here and in any method, where it cannot be read or written; see `refusals`.
+    """
+
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        self._path = path
+        name = ":memory:" if path is None else path.absolute().as_uri() + ("?mode=ro" if read_only else "")
+        self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False)
+        self._db.create_function("is_for_pages", 1, lambda name: is_for_pages(PurePath(name)), deterministic=True)
+        self._db.execute("PRAGMA cache_size = -16000")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not read_only:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            version = VERSION
+        names = {name for _, name, *_ in self._db.execute("PRAGMA table_info(rows)")}
+        if version != VERSION or not set(STORED) <= names:
+            self.close()
+            raise PresetError(f"{self._path}: the run was made by another version of RadTune; say --overwrite")
+        # What a loss of power may take are the last rows; their files are done again.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def __enter__(self) -> Manifest:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go."""
+        with suppress(sqlite3.Error):
+            self._db.close()
+
+    def copy_to(self, other: Manifest) -> None:
+        """Copy everything into another manifest, as it stands in one moment."""
+        self._db.backup(other._db)
+
+    # --- What is said of the run --------------------------------------------------------------------------------------
+
+    def said(self, name: str) -> Any:
+        """Return what was noted under a name; None if nothing."""
+        found = self._db.execute("SELECT value FROM said WHERE name = ?", (name,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def say(self, name: str, value: object) -> None:
+        """Note something of the whole run, that JSON can hold."""
+        with self._changing():
+            self._db.execute("INSERT OR REPLACE INTO said VALUES (?, ?)", (name, json.dumps(value)))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """All changes, or none; one inside another is part of it."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+
+    # --- What was found -----------------------------------------------------------------------------------------------
+
+    def add(
+        self, entries: Iterable[Entry], suffix: str, ours: Callable[[Entry], bool] = lambda entry: True
+    ) -> Iterator[int]:
+        """Take in what the source holds now, and name the outputs; yields how many were taken so far.
+
+        Files that were known keep the names of their outputs. Of the new ones, those whose plain names no other file
+        comes near get them; of the rest, in the order of their paths, each gets its full name, with a number if need
+        be. What is not `ours` takes part in that alone: so the parts of a run that is spread give no name twice.
+        """
+        now = (self.said("listing") or 0) + 1
+        folder, count = PurePath(), 0
+        for chunk in _chunks(entries):
+            with self._changing():
+                for entry in chunk:
+                    if entry.path.parent != folder:
+                        folder = entry.path.parent
+                        above = [(alike(one),) for one in safe_folders(entry.path)]
+                        self._db.executemany("INSERT OR IGNORE INTO folders VALUES (?)", above)
+                    key = (_key(entry.path), entry.copy)
+                    known = self._db.execute(
+                        "UPDATE files SET seen = ?, stamp = ?, member = ? WHERE path = ? AND copy = ?",
+                        (now, entry.stamp, entry.member, *key),
+                    )
+                    if known.rowcount:
+                        continue
+                    plain, state = plain_name(entry.path, suffix), _TODO if ours(entry) else _OTHERS
+                    self._db.execute(
+                        "INSERT INTO files (path, copy, member, stamp, seen, output, alike, state) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        (*key, entry.member, entry.stamp, now, as_text(plain), alike(plain), state),
+                    )
+            count += len(chunk)
+            yield count
+        with self._changing():
+            self._settle(suffix)
+            self._db.execute("INSERT OR REPLACE INTO said VALUES ('listing', ?)", (str(now),))
+
+    def _settle(self, suffix: str) -> None:
+        """Give another name to each new file whose plain name is also another's, or a folder's, or a page's."""
+        settled = self.said("settled") or 0
+        self._db.execute(
+            """
+            CREATE TEMP TABLE contested AS SELECT id, path FROM files AS one WHERE id > ? AND (
+                EXISTS (SELECT 1 FROM files AS other WHERE other.alike = one.alike AND other.id != one.id)
+                OR EXISTS (SELECT 1 FROM folders WHERE folders.alike = one.alike)
+                OR is_for_pages(output)
+            ) ORDER BY path, copy
+            """,
+            (settled,),
+        )
+        self._db.execute("UPDATE files SET alike = NULL WHERE id IN (SELECT id FROM contested)")
+        last: dict[int, int] = {}
+        for number, key in self._db.execute("SELECT id, path FROM contested ORDER BY rowid"):
+            output = self._free_name(_path(key), suffix, last)
+            changes = (as_text(output), alike(output), number)
+            self._db.execute("UPDATE files SET output = ?, alike = ? WHERE id = ?", changes)
+        self._db.execute("DROP TABLE contested")
+        self._db.execute("INSERT OR REPLACE INTO said SELECT 'settled', max(id) FROM files HAVING max(id) NOT NULL")
+
+    def _free_name(self, path: PurePath, suffix: str, last: dict[int, int]) -> PurePath:
+        """Return the first name that is free; `last` remembers how far the numbers of a name are used up."""
+        name = alike(full_name(path, suffix))
+        for number in range(last.get(name, 1), 10**9):
+            output = full_name(path, suffix, number)
+            if not is_for_pages(output) and not self._taken(alike(output)):
+                last[name] = number
+                return output
+        raise AssertionError("unreachable")
+
+    def _taken(self, name: int) -> bool:
+        known = "SELECT 1 FROM files WHERE alike = ?1 UNION ALL SELECT 1 FROM folders WHERE alike = ?1"
+        return self._db.execute(known, (name,)).fetchone() is not None
+
+    # --- What is to be done -------------------------------------------------------------------------------------------
+
+    def take_up(self, sizes: Iterable[tuple[str, int]], *, verify: bool = False) -> None:
+        """Mark what has to be done in a run that goes on: the rest, what failed, what changed, whose output is gone.
+
+        Parameters
+        ----------
+        sizes
+            The files in the target, with their bytes.
+        verify
+            Look into every file, whatever its stamp says.
+        """
+        with self._changing():
+            self._db.execute("CREATE TEMP TABLE present (output TEXT PRIMARY KEY, bytes INTEGER) WITHOUT ROWID")
+            for chunk in _chunks(sizes):
+                self._db.executemany("INSERT OR REPLACE INTO present VALUES (?, ?)", chunk)
+            self._db.execute(
+                f"""
+                UPDATE files SET state = {_TODO}, done_stamp = NULL WHERE done_stamp IS NOT NULL AND id IN (
+                    SELECT file FROM rows WHERE output != '' AND NOT EXISTS (
+                        SELECT 1 FROM present WHERE present.output = rows.output AND present.bytes = rows.bytes
+                    )
+                )
+                """
+            )
+            self._db.execute("DROP TABLE present")
+            # Where its stamp is kept, a file is only read: the same content is not computed again.
+            changed = "1" if verify else "(done_stamp = '' OR done_stamp != stamp)"
+            to_do = f"state = {_FAILED} OR (state = {_DONE} AND {changed})"
+            self._db.execute(f"UPDATE files SET state = {_TODO} WHERE {to_do}")
+
+    @property
+    def _now(self) -> int:
+        return int(self.said("listing") or 0)
+
+    def count(self, which: Which = "found") -> int:
+        """Return how many of the files that the source held at its last listing are in a state."""
+        query = f"SELECT count(*) FROM files WHERE seen = ? AND state IN {_STATES[which]}"
+        return int(self._db.execute(query, (self._now,)).fetchone()[0])
+
+    def tasks(self, which: Which = "to do", *, verify: bool = False) -> Iterator[Task]:
+        """Yield files in the order in which they were found; what became of them may be recorded meanwhile.
+
+        Parameters
+        ----------
+        which
+            Those in a state at the moment when they come up.
+        verify
+            With the outputs they have, for these to be looked at.
+        """
+        last = 0
+        query = f"""
+            SELECT id, path, output, stamp, member, copy, done_stamp IS NOT NULL,
+                (SELECT sha256 FROM rows WHERE file = id LIMIT 1)
+            FROM files WHERE id > ? AND seen = ? AND state IN {_STATES[which]} ORDER BY id LIMIT {_CHUNK}
+        """
+        while chunk := self._db.execute(query, (last, self._now)).fetchall():
+            for last, path, output, stamp, member, copy, was_done, digest in chunk:
+                done = (was_done and digest) or ""
+                outputs: tuple[tuple[str, str], ...] = ()
+                if verify and done:
+                    found = "SELECT output, output_sha256 FROM rows WHERE file = ? AND output != ''"
+                    outputs = tuple(self._db.execute(found, (last,)))
+                yield Task(last, _path(path), PurePath(output), stamp, member, copy, done, outputs)
+
+    # --- What was done ------------------------------------------------------------------------------------------------
+
+    def record(self, results: Iterable[tuple[Task, Sequence[Row]]], usual: Row) -> list[PurePath]:
+        """Take in what became of files, all or nothing; none of its rows where a file was found unchanged.
+
+        Parameters
+        ----------
+        results
+            Each file with the rows of its pages.
+        usual
+            Settings of the run; what a row says differently is kept with it.
+
+        Returns
+        -------
+        stale
+            Outputs of an earlier time that these results no longer have.
+        """
+        stale = []
+        with self._changing():
+            for task, rows in results:
+                if not rows:
+                    update = f"UPDATE files SET state = {_DONE}, done_stamp = ? WHERE id = ?"
+                    self._db.execute(update, (task.stamp, task.number))
+                    continue
+                made = {row["output"] for row in rows if row.get("output")}
+                before = self._db.execute("SELECT output FROM rows WHERE file = ? AND output != ''", (task.number,))
+                stale += [PurePath(output) for (output,) in before if output not in made]
+                self._db.execute("DELETE FROM rows WHERE file = ?", (task.number,))
+                marks = ", ".join("?" * (len(STORED) + 4))
+                self._db.executemany(
+                    f"INSERT INTO rows VALUES ({marks})",
+                    [
+                        (task.number, page, len(rows), *(row.get(name) for name in STORED), _unusual(row, usual))
+                        for page, row in enumerate(rows, start=1)
+                    ],
+                )
+                failed = any(row["status"] == "FAILURE" for row in rows)
+                change = (_FAILED, None, task.number) if failed else (_DONE, task.stamp, task.number)
+                self._db.execute("UPDATE files SET state = ?, done_stamp = ? WHERE id = ?", change)
+        return stale
+
+    def rows(self, where: str = "1", order: str = _IN_ORDER, limit: int = -1) -> Iterator[Row]:
+        """Yield rows as the log has them, without what the whole run has in common.
+
+        Parameters
+        ----------
+        where, order
+            In SQL, over the tables ``files`` and ``rows``; never made of what a visitor or a file says.
+        limit
+            Most rows; all if negative.
+        """
+        names = ("path", "copy", "page", "pages", *STORED, "settings")
+        cursor = self._db.cursor()
+        cursor.execute(
+            f"""
+            SELECT files.path, files.copy, rows.page, rows.pages, {", ".join(f"rows.{name}" for name in STORED)},
+                rows.settings
+            FROM rows JOIN files ON files.id = rows.file WHERE {where} ORDER BY {order} LIMIT ?
+            """,
+            (limit,),
+        )
+        for values in cursor:
+            row = dict(zip(names, values, strict=True))
+            part = copy_part(row.pop("copy")) + page_part(row.pop("page"), row.pop("pages"))
+            row["path"] = as_text(_path(row["path"])) + part
+            yield row | json.loads(row.pop("settings") or "{}")
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the answer to a question in SQL, for numbers over all rows; never made of what a visitor says."""
+        return self._db.execute(sql, values).fetchall()
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, _CHUNK)), [])
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a manifest into a `RunError`: DISK_FULL, or CANNOT_WRITE."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        with suppress(OSError):
+            # Where there is no room at all it also fails to lock or to map.
+            if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < 1_000_000:
+                raise RunError("DISK_FULL", f"{path.parent}: the disk is full") from None
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise RunError("CANNOT_WRITE", f"{path}: the books of the run are damaged; say --overwrite") from None
+        raise RunError("CANNOT_WRITE", f"{path}: the books of the run cannot be written") from None
+
+
+def _unusual(row: Row, usual: Row) -> str | None:
+    known = (*usual, *dicom_choice.COLUMNS)
+    said = {name: row[name] for name in known if name in row and row[name] != usual.get(name)}
+    return json.dumps(said) if said else None

@@ -1,0 +1,180 @@
+"""The hidden folder in which a run keeps its books: the lock, the manifest, unfinished files, progress, a wish to stop.
+
+It lies in the outputs' folder, or where those are on an object store in one that the caller names. Everything in it can
+be read while the run goes on, by another process too: the page and the command line ask here how far it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from xray_core.errors import FileError, RunError
+from xray_core.files import reason, write_bytes
+
+STATE = ".radtune"
+Phase = Literal["listing", "running", "finishing", "done", "paused", "cancelled", "interrupted", "stopped"]
+ENDED = ("done", "paused", "cancelled", "interrupted", "stopped")
+Wish = Literal["pause", "cancel"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes
+    ----------
+    phase
+        What it does, or how it ended.
+    total
+        Files found; those that were done before are among them.
+    done, failed, unchanged
+        Files of this run that ended, those of them that failed, and those that were done before.
+    started, updated
+        Seconds since 1970.
+    rate
+        Files a second lately.
+    seconds_left
+        What is left, at that rate; None before it is known.
+    failures
+        Numbers of failures, by cause.
+    words
+        Why it stopped, for a person.
+    command
+        What goes on with it, as typed into a terminal.
+    process, host
+        Number of the process, and name of its machine.
+    """
+
+    phase: Phase = "listing"
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    unchanged: int = 0
+    started: float = 0.0
+    updated: float = 0.0
+    rate: float = 0.0
+    seconds_left: float | None = None
+    failures: dict[str, int] = field(default_factory=dict)
+    words: str = ""
+    command: tuple[str, ...] = ()
+    process: int = 0
+    host: str = ""
+
+
+class RunFolder:
+    """The books of one run.
+
+    Parameters
+    ----------
+    root
+        The folder that holds ``.radtune``.
+    shard
+        Which part of the files is the run's own, as ``3-of-8``; empty for all.
+    """
+
+    def __init__(self, root: Path, shard: str = "") -> None:
+        self.root = root
+        self.path = root / STATE / shard
+        self.manifest = self.path / "manifest.sqlite"
+        self.parts = self.path / "parts"
+        self._progress = self.path / "progress.json"
+        self._wish = self.path / "stop"
+
+    @cached_property
+    def _lock(self) -> BaseFileLock:
+        return FileLock(self.path / "lock", mode=0o666)
+
+    def __enter__(self) -> RunFolder:
+        """Take the folder for one run.
+
+        Raises
+        ------
+        RunError
+            IN_USE where another run has it, CANNOT_WRITE or DISK_FULL where nothing can be written.
+        """
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=1.0)
+        except Timeout:
+            raise RunError("IN_USE", f"{self.root}: another run writes into this folder{self._holder()}") from None
+        except (OSError, NotImplementedError) as error:
+            words = reason(error) if isinstance(error, OSError) else "its file system has no locks"
+            raise RunError("CANNOT_WRITE", f"{self.root}: {words}") from None
+        try:
+            self._wish.unlink(missing_ok=True)
+            # A folder may be there and its owner another.
+            write_bytes(self.parts / "probe", b"", parts=self.parts)
+            self._sweep()
+        except (OSError, FileError) as error:
+            self._lock.release()
+            full = isinstance(error, FileError) and error.code == "DISK_FULL"
+            words = str(error) if isinstance(error, FileError) else reason(error)
+            raise RunError("DISK_FULL" if full else "CANNOT_WRITE", f"{self.root}: {words}") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Let the folder go."""
+        self._sweep()
+        self._lock.release()
+
+    def _sweep(self) -> None:
+        """Remove what workers that were killed left unfinished."""
+        with suppress(OSError):
+            for part in self.parts.iterdir():
+                part.unlink(missing_ok=True)
+
+    def _holder(self) -> str:
+        progress = self.progress()
+        return f" (process {progress.process} on {progress.host})" if progress and progress.process else ""
+
+    def report(self, progress: Progress) -> None:
+        """Write down how far the run is; a disk without room is no reason to end it here."""
+        told = asdict(progress) | {"process": os.getpid(), "host": socket.gethostname(), "updated": time.time()}
+        with suppress(FileError):
+            write_bytes(self._progress, json.dumps(told).encode(), parts=self.parts)
+
+    def progress(self) -> Progress | None:
+        """Return how far the run is, or was when it was last heard of; None where no run said anything."""
+        try:
+            told: dict[str, Any] = json.loads(self._progress.read_bytes())
+            return Progress(**told | {"command": tuple(told["command"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def is_running(self) -> bool:
+        """Whether a process holds the folder now; one that was killed holds nothing."""
+        if not self._lock.lock_file or not Path(self._lock.lock_file).is_file():
+            return False
+        try:
+            with self._lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except (OSError, NotImplementedError):  # it is another's, who may read only
+            progress = self.progress()
+            return progress is not None and progress.phase not in ENDED and time.time() - progress.updated < 60
+
+    def wish(self, wish: Wish) -> None:
+        """Ask the run to stop at the next file; it can be gone on with after either wish."""
+        write_bytes(self._wish, wish.encode(), parts=self.parts)
+
+    def wished(self) -> Wish | None:
+        """Return what the run was asked, if anything."""
+        try:
+            text = self._wish.read_text()
+        except OSError:
+            return None
+        return "pause" if text == "pause" else "cancel"

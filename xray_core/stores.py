@@ -1,0 +1,223 @@
+"""Where a batch takes its files from and puts its outputs: a folder, a zip archive, or an object store.
+
+A place is given as a path, or as a URL of fsspec (``s3://bucket/films``). The two protocols are all that the rest of
+the batch knows of it; object stores are in `xray_core.remote`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePath
+from typing import Protocol
+
+from xray_core.archive import Archive
+from xray_core.errors import FileError
+from xray_core.files import not_written, read_bytes, scan, write_bytes
+from xray_core.limits import Limits
+
+Place = Path | str
+"""A path, or a URL."""
+
+_RACY_NS = 2_000_000_000  # the coarsest time stamps of a file system (FAT's)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file that a source holds.
+
+    Attributes
+    ----------
+    path
+        Below the source, for a person and for the name of the output.
+    stamp
+        Changes when the content does; empty where that is not sure, as for a file that was changed just now.
+    member, copy
+        Its place in an archive, and which one of several entries of one name it is, from 1.
+    """
+
+    path: PurePath
+    stamp: str
+    member: int | None = None
+    copy: int = 1
+
+
+class Source(Protocol):
+    """Where the files come from; it is only ever read."""
+
+    def entries(self, passed_over: Counter[str]) -> Iterator[Entry]:
+        """Yield the pictures one by one, in any order; counts what is passed over."""
+
+    def read(self, path: PurePath, member: int | None, limits: Limits) -> bytes:
+        """Return a file's bytes; raises `FileError`."""
+
+    def is_there(self) -> bool:
+        """Whether the source can still be reached."""
+
+
+class Target(Protocol):
+    """Where the outputs go."""
+
+    def write(self, path: PurePath, data: bytes) -> None:
+        """Write a file whole, or not at all; raises `FileError`."""
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield every file below the target with its bytes, one by one."""
+
+    def read(self, path: PurePath) -> bytes:
+        """Return an output's bytes; raises `FileError`."""
+
+    def remove(self, path: PurePath) -> None:
+        """Remove a file, if it is there."""
+
+    def put(self, grown: Path, path: PurePath) -> None:
+        """Move a file that grew on this machine to its place; raises `FileError`."""
+
+    def sync(self) -> None:
+        """Have what was written outlast a loss of power."""
+
+
+class Folder:
+    """A folder of this machine, or that it shares, as a source; one file of it where `only` is given."""
+
+    def __init__(self, root: Path, only: PurePath | None = None) -> None:
+        self._root = root
+        self._only = only
+
+    def entries(self, passed_over: Counter[str]) -> Iterator[Entry]:
+        """Yield the pictures below the folder; see `xray_core.files.scan`."""
+        if self._only is not None:
+            yield Entry(self._only, _stamp((self._root / self._only).stat()))
+            return
+        for path, found in scan(self._root, passed_over):
+            try:
+                yield Entry(path, _stamp(found.stat(follow_symlinks=False)))
+            except OSError:
+                passed_over["not readable"] += 1
+
+    def read(self, path: PurePath, member: int | None, limits: Limits) -> bytes:
+        """Return a file's bytes."""
+        return read_bytes(self._root / path, limits)
+
+    def is_there(self) -> bool:
+        """Whether the folder is."""
+        return self._root.is_dir()
+
+
+def _stamp(status: os.stat_result) -> str:
+    latest = max(status.st_mtime_ns, status.st_ctime_ns)
+    # Changed again within the same tick of the clock it would look the same.
+    if latest > time.time_ns() - _RACY_NS:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+class Packed:
+    """A zip archive as a source; read in memory, never unpacked to disk."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path = path
+        self._archive = Archive(path, limits)
+
+    def entries(self, passed_over: Counter[str]) -> Iterator[Entry]:
+        """Yield the pictures in the archive."""
+        copies = Counter[PurePath]()
+        stamp = _stamp(self._path.stat())
+        for member in self._archive.members(passed_over):
+            copies[member.path] += 1
+            yield Entry(member.path, stamp, member.number, copies[member.path])
+
+    def read(self, path: PurePath, member: int | None, limits: Limits) -> bytes:
+        """Unpack a file in memory."""
+        if member is None:
+            raise FileError("READ", "the file or folder does not exist")
+        return self._archive.read(member)
+
+    def is_there(self) -> bool:
+        """Whether the archive is."""
+        return self._path.is_file()
+
+
+class OutFolder:
+    """A folder as the target.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    parts
+        Folder on the same disk in which files grow until they are whole.
+    """
+
+    def __init__(self, root: Path, parts: Path) -> None:
+        self._root = root
+        self._parts = parts
+        self._inside = lru_cache(maxsize=256)(self._leads_inside)
+
+    def write(self, path: PurePath, data: bytes) -> None:
+        """Write a file below the folder."""
+        output = self._root / path
+        if not self._inside(output.parent):
+            # Where it leads may be the inputs themselves.
+            raise FileError("WRITE", "a linked folder leads out of the outputs' folder")
+        write_bytes(output, data, parts=self._parts)
+
+    def _leads_inside(self, folder: Path) -> bool:
+        return folder.resolve().is_relative_to(self._root.resolve())
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the files below the folder; hidden ones are none of ours."""
+        stack = [(str(self._root), "")]
+        while stack:
+            folder, above = stack.pop()
+            with suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append((entry.path, f"{above}{entry.name}/"))
+                    else:
+                        yield f"{above}{entry.name}", entry.stat(follow_symlinks=False).st_size
+
+    def read(self, path: PurePath) -> bytes:
+        """Return an output's bytes."""
+        return read_bytes(self._root / path)
+
+    def remove(self, path: PurePath) -> None:
+        """Remove an output."""
+        if self._inside((self._root / path).parent):
+            with suppress(OSError):
+                (self._root / path).unlink(missing_ok=True)
+
+    def put(self, grown: Path, path: PurePath) -> None:
+        """Move a file, of the same disk, below the folder."""
+        try:
+            grown.replace(self._root / path)
+        except OSError as error:
+            raise not_written(error) from error
+
+    def sync(self) -> None:
+        """Bring the file system's memory of this folder to the disk (Linux), or every one's (other systems)."""
+        try:
+            place = os.open(self._root, os.O_RDONLY)
+        except OSError:  # Windows opens no folders
+            return
+        try:
+            # One call for thousands of files; fsync of each would take as long as to compute them.
+            if (syncfs := _syncfs()) is None or syncfs(place) != 0:
+                os.sync()
+        finally:
+            os.close(place)
+
+
+@lru_cache(maxsize=1)
+def _syncfs() -> ctypes._FuncPointer | None:
+    with suppress(OSError, AttributeError):
+        return ctypes.CDLL(None, use_errno=True).syncfs
+    return None
