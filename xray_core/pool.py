@@ -27,7 +27,8 @@ R = TypeVar("R")
 
 _QUEUED = 2  # tasks in a worker's pipe: one at work, one so that it never waits
 # glibc would give the memory of each picture back to the system and ask for it again, a page at a time.
-_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
+"""Environment that each process starts with, where the one that starts it has nothing else."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def run_tasks(
     function
         Importable by name and free of exceptions: it catches its own. Runs in a process of one OpenCV thread.
     tasks
-        Read only as far as workers need.
+        Read only as far as workers need. Asked again after its end while tasks run, since more may have come.
     workers
         Number of processes.
     time_limit
@@ -108,7 +109,7 @@ def run_tasks(
     def start() -> _Worker[T]:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, function, memory_limit), daemon=True)
-        with _environment(_KEEP_MEMORY):
+        with _environment(KEEP_MEMORY):
             process.start()
         theirs.close()
         return _Worker(process, ours)
