@@ -65,10 +65,12 @@ CORE_FLOORS = {
     "batch": 12,
     "triage": 13,
     "rehearsal": 13,
+    "thumbnails": 13,
     "report": 14,
-    "batch_command": 15,
-    "cli": 16,
-    "__main__": 17,
+    "report_command": 15,
+    "batch_command": 16,
+    "cli": 17,
+    "__main__": 18,
 }
 # The page's parts stand above the whole core; the pages themselves, home.py and app.py above those.
 UI_FLOORS = {

@@ -106,6 +106,11 @@ class Summary:
     passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
+    def worked(self) -> int:
+        """Number of pictures that were computed, or tried."""
+        return self.written + self.skipped + self.failures
+
+    @property
     def failures(self) -> int:
         """Number of pictures that failed."""
         return self.failed.total()
@@ -217,7 +222,8 @@ class _Run:
             manifest.say("preset", job.applied.dumps())
             manifest.say("label", job.preset)
             manifest.say("computes", computes(job.applied))
-            manifest.say("source", str(job.source))
+            manifest.say("source", job.source if isinstance(job.source, str) else str(job.source.absolute()))
+            manifest.say("only", job.only and str(job.only))
             manifest.say("record", record(job))
         self._folder.report(self._progress)
 

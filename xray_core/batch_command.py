@@ -33,6 +33,7 @@ from xray_core.batch_plan import Job, prepare, shard_name
 from xray_core.errors import RunError
 from xray_core.pool import cpu_count
 from xray_core.rehearsal import rehearse
+from xray_core.report_command import has_report, write_report
 from xray_core.run_folder import Phase, Progress
 
 
@@ -82,6 +83,8 @@ def batch(arguments: argparse.Namespace) -> int:
     if not summary.found:
         say(f"radtune: {arguments.input}: 0 images found{_left_out(summary.passed_over)}")
         return REFUSED
+    if arguments.html and job.shard[1] == 1 and (summary.worked or not has_report(job)):
+        write_report(job)
     _tell(summary, arguments, job)
     if summary.phase in ("interrupted", "paused", "cancelled"):
         say(f"{summary.phase}; to go on: {shlex.join(_resuming())}")
@@ -171,7 +174,7 @@ def _tell(summary: Summary, arguments: argparse.Namespace, job: Job) -> None:
     if arguments.json:
         print(json.dumps(counts | {"balanced": summary.balanced, "seconds": round(summary.seconds, 2)}))
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to do"
-    rate = (summary.written + summary.skipped + summary.failures) / max(summary.seconds, 1e-9)
+    rate = summary.worked / max(summary.seconds, 1e-9)
     speed = f" ({rate:.1f} films a second); {summary.balanced} meet all targets" if rate else ""
     say(f"{words} in {summary.seconds:.1f} s{speed}{_left_out(summary.passed_over)}")
     if summary.failed:

@@ -235,6 +235,36 @@ def record(job: Job) -> dict[str, object]:
     return {"format": job.suffix[1:], "range": job.kind} | said
 
 
+def job_of(manifest: Manifest, target: Place, state: Path) -> Job:
+    """Return the run that a manifest is of, as far as it alters outputs; limits are the usual ones.
+
+    Parameters
+    ----------
+    manifest
+        Its books.
+    target, state
+        Where its outputs and its books are now.
+    """
+    said: dict[str, Any] = manifest.said("record")
+    source, preset = manifest.said("source"), loads(manifest.said("preset"))
+    only = manifest.said("only")
+    choice = {name.removeprefix("dicom."): value for name, value in said.items() if name.startswith("dicom.")}
+    return Job(
+        source if "://" in source else Path(source),
+        target,
+        preset,
+        suffix=f".{said['format']}",
+        kind=said["range"],
+        embed=said.get("embed", True),
+        quality=said.get("quality"),
+        levels=tuple(said["levels"]) if "levels" in said else None,
+        choice=DicomChoice(**choice),
+        keep_identity=said.get("keep_identity", False),
+        only=PurePath(only) if only else None,
+        state=state,
+    )
+
+
 def computes(preset: Preset) -> str:
     """Return what tells whether another machine computes the same with a preset: a digest of its output."""
     return fingerprint(preset.settings).partition(":")[0]
