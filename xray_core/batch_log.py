@@ -108,12 +108,10 @@ def write_parquet(path: Path, rows: Iterable[Row], usual: Row) -> None:
 
     types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     schema = pa.schema([(name, types[_kind(name)]) for name in columns()])
-    pending = iter(rows)
+    pending, failed = iter(rows), {"preset": usual.get("preset")}
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while some := list(islice(pending, 5_000)):
-            full = [
-                ({} if row["status"] == "FAILURE" else usual) | {"preset": usual.get("preset")} | row for row in some
-            ]
+            full = [(failed if row["status"] == "FAILURE" else usual) | row for row in some]
             values = {name: [_typed(row.get(name), _kind(name)) for row in full] for name in columns()}
             writer.write_table(pa.table(values, schema))
 

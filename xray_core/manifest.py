@@ -408,8 +408,7 @@ class Manifest:
         cursor = self._db.cursor()
         cursor.execute(
             f"""
-            SELECT files.id, files.path, files.copy, rows.page, rows.pages, {", ".join(f"rows.{name}" for name in STORED)},
-                rows.settings
+            SELECT files.id, path, copy, page, pages, {", ".join(f"rows.{name}" for name in STORED)}, settings
             FROM rows JOIN files ON files.id = rows.file WHERE {where} ORDER BY {order} LIMIT ?
             """,
             (*values, limit),

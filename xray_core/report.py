@@ -15,7 +15,6 @@ from xray_core import __version__
 from xray_core.batch_plan import Job, record
 from xray_core.errors import XrayError
 from xray_core.manifest import Manifest
-from xray_core.metrics import METRICS
 from xray_core.pipeline import changed
 from xray_core.presets import made_with
 from xray_core.thumbnails import before_and_after
@@ -102,5 +101,4 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.globals["metrics"] = METRICS
     return environment.from_string(text)

@@ -140,6 +140,7 @@ def _distribution(manifest: Manifest, metric: Metric, column: str, target: tuple
 def causes(manifest: Manifest, examples: int = 5) -> list[Cause]:
     """Return the causes of failure, the most frequent first."""
     code = "substr(reason, 1, instr(reason, ':') - 1)"
+    like = "rows.status = 'FAILURE' AND rows.reason LIKE ? || ':%'"
     found = manifest.query(f"SELECT {code}, count(*) FROM rows WHERE status = 'FAILURE' GROUP BY 1 ORDER BY 2 DESC, 1")
     return [
         Cause(
@@ -147,10 +148,7 @@ def causes(manifest: Manifest, examples: int = 5) -> list[Cause]:
             count,
             MEANINGS.get(name, ""),
             tuple(
-                (row["path"], row["reason"].partition(": ")[2])
-                for row in manifest.rows(
-                    "rows.status = 'FAILURE' AND rows.reason LIKE ? || ':%'", (name,), limit=examples
-                )
+                (row["path"], row["reason"].partition(": ")[2]) for row in manifest.rows(like, (name,), limit=examples)
             ),
         )
         for name, count in found
