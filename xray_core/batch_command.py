@@ -65,13 +65,13 @@ def batch(arguments: argparse.Namespace) -> int:
         stop_on_error=arguments.stop_on_error,
         command=tuple(_resuming()),
     )
-    say(f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}")
+    greeting = f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}"
     if arguments.dry_run:
-        return _rehearse(job, options, arguments)
+        return _rehearse(job, options, arguments, greeting)
     engine = _engine(arguments, job)
     try:
         with _signals() as asked, tqdm(total=0, unit="film", disable=None, smoothing=0) as bar:
-            summary = run_batch(job, engine, options, asked=asked, report=_onto(bar))
+            summary = run_batch(job, engine, options, asked=asked, report=_onto(bar, greeting))
     except RunError as error:
         say(f"radtune: {error}")
         if error.code not in ("IN_USE",):
@@ -119,14 +119,19 @@ def _signals() -> Iterator[Callable[[], Phase | None]]:
             signal.signal(number, handler)
 
 
-def _onto(bar: tqdm[None]) -> Callable[[Progress], None]:
-    """Return what shows progress on a bar."""
+def _onto(bar: tqdm[None], greeting: str) -> Callable[[Progress], None]:
+    """Return what shows progress on a bar, and says a greeting once there is something to do."""
+    greeted = False
 
     def report(progress: Progress) -> None:
+        nonlocal greeted
         if progress.phase == "listing":
             bar.set_description(f"found {progress.total}", refresh=False)
-        elif progress.phase == "running":
+        elif progress.phase == "running" and not greeted:
+            greeted = True
             bar.set_description("", refresh=False)
+            bar.clear()
+            say(greeting)
         if progress.failed:
             bar.set_postfix(failed=progress.failed, refresh=False)
         if progress.phase != "listing":
@@ -145,7 +150,7 @@ def _resuming() -> list[str]:
     return ["python", "-m", "xray_core", command, "--resume", *given]
 
 
-def _rehearse(job: Job, options: Options, arguments: argparse.Namespace) -> int:
+def _rehearse(job: Job, options: Options, arguments: argparse.Namespace, greeting: str) -> int:
     workers = arguments.workers or cpu_count()
     passed_over = Counter[str]()
     with rehearse(job, options, passed_over) as plan:
@@ -154,6 +159,7 @@ def _rehearse(job: Job, options: Options, arguments: argparse.Namespace) -> int:
             return REFUSED
         for path, output in plan.outputs():
             print(f"{path} -> {output}")
+        say(greeting)
         say(f"{plan.found} images found{_left_out(passed_over)}; {plan.to_do} to do; nothing was written")
         say(plan.estimate(workers).sentence)
     return DONE

@@ -94,9 +94,8 @@ def shard_name(shard: tuple[int, int]) -> str:
     return "" if shard[1] == 1 else f"{shard[0]}-of-{shard[1]}"
 
 
-@lru_cache(maxsize=2)
 def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
-    """Return where the inputs are; opened once in each process."""
+    """Return where the inputs are, to be closed in the end."""
     if isinstance(source, str):
         from xray_core.remote import RemoteFolder  # takes 0.1 s: only those who use an object store wait for it
 

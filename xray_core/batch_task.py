@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from xray_core.batch_log import Row, as_text, page_part
@@ -33,7 +34,7 @@ def process(job: Job, task: Task) -> Done:
     started = time.perf_counter()
     row = _row(task)
     with _reasons(row):
-        data = source_of(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
+        data = _source(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
         opened = open_pages(data, task.path.name, job.limits)
         if job.suffix != ".dcm":
             data = b""  # no output tells of its source but these
@@ -54,6 +55,9 @@ def process(job: Job, task: Task) -> Done:
         return task, rows
     row["seconds"] = round(time.perf_counter() - started, 4)
     return task, [row]
+
+
+_source = lru_cache(maxsize=1)(source_of)  # opened once in each worker
 
 
 def lost(job: Job, task: Lost[Task]) -> Done:

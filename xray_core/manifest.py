@@ -319,7 +319,7 @@ class Manifest:
         return int(self._db.execute(query, (self._now,)).fetchone()[0])
 
     def tasks(self, which: Which = "to do", *, verify: bool = False) -> Iterator[Task]:
-        """Yield files in the order in which they were found; what became of them may be recorded meanwhile.
+        """Yield files in the order of their paths; what became of them may be recorded meanwhile.
 
         Parameters
         ----------
@@ -328,20 +328,22 @@ class Manifest:
         verify
             With the outputs they have, for these to be looked at.
         """
-        last = 0
+        last = (b"", 0)
         query = f"""
-            SELECT id, path, output, stamp, member, copy, done_stamp IS NOT NULL,
+            SELECT path, copy, id, output, stamp, member, done_stamp IS NOT NULL,
                 (SELECT sha256 FROM rows WHERE file = id LIMIT 1)
-            FROM files WHERE id > ? AND seen = ? AND state IN {_STATES[which]} ORDER BY id LIMIT {_CHUNK}
+            FROM files WHERE (path, copy) > (?, ?) AND seen = ? AND state IN {_STATES[which]}
+            ORDER BY path, copy LIMIT {_CHUNK}
         """
-        while chunk := self._db.execute(query, (last, self._now)).fetchall():
-            for last, path, output, stamp, member, copy, was_done, digest in chunk:
+        while chunk := self._db.execute(query, (*last, self._now)).fetchall():
+            for path, copy, number, output, stamp, member, was_done, digest in chunk:
                 done = (was_done and digest) or ""
                 outputs: tuple[tuple[str, str], ...] = ()
                 if verify and done:
                     found = "SELECT output, output_sha256 FROM rows WHERE file = ? AND output != ''"
-                    outputs = tuple(self._db.execute(found, (last,)))
-                yield Task(last, _path(path), PurePath(output), stamp, member, copy, done, outputs)
+                    outputs = tuple(self._db.execute(found, (number,)))
+                yield Task(number, _path(path), PurePath(output), stamp, member, copy, done, outputs)
+            last = (path, copy)
 
     def task(self, number: int) -> Task:
         """Return the file with a number, as the rows have it."""
