@@ -205,7 +205,7 @@ class _Run:
                 to_do = self._manifest.count(which)
                 self._summary.unchanged = self._manifest.count("done")
                 if self._summary.found:
-                    self._tell(now=True, phase="running", total=to_do, done=0)
+                    self._tell(now=True, phase="running", total=to_do, done=0, unchanged=self._summary.unchanged)
                 if to_do:
                     self._write_down()
                     self._work(which)

@@ -131,6 +131,8 @@ def _onto(bar: tqdm[None], greeting: str) -> Callable[[Progress], None]:
             greeted = True
             bar.set_description("", refresh=False)
             bar.clear()
+            before = f", {progress.unchanged} done before" if progress.unchanged else ""
+            say(f"images: {progress.total}{before}")
             say(greeting)
         if progress.failed:
             bar.set_postfix(failed=progress.failed, refresh=False)
