@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -103,9 +102,8 @@ def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
     return Folder(source, only) if source.is_dir() else Packed(source, limits)
 
 
-@lru_cache(maxsize=2)
 def target_of(target: Place, parts: Path) -> Target:
-    """Return where the outputs go; opened once in each process."""
+    """Return where the outputs go; until they are whole they grow in another folder."""
     if isinstance(target, str):
         from xray_core.remote import RemoteOut
 
