@@ -66,23 +66,25 @@ CORE_FLOORS = {
     "cluster": 13,
     "triage": 13,
     "rehearsal": 13,
+    "thumbnails": 13,
     "report": 14,
-    "batch_command": 15,
-    "cli": 16,
-    "__main__": 17,
+    "report_command": 15,
+    "batch_command": 16,
+    "cli": 17,
+    "__main__": 18,
 }
 # The page's parts stand above the whole core; the pages themselves, home.py and app.py above those.
 UI_FLOORS = {
-    "engine": 18,
-    "declared": 18,
-    "engines": 19,
-    "live": 20,
-    "state": 20,
-    "cache": 21,
-    "sources": 21,
-    "frame": 22,
-    "viewer": 23,
-    "presets_panel": 23,
+    "engine": 20,
+    "declared": 20,
+    "engines": 21,
+    "live": 22,
+    "state": 22,
+    "cache": 23,
+    "sources": 23,
+    "frame": 24,
+    "viewer": 25,
+    "presets_panel": 25,
 }
 TOP = 30
 

@@ -69,6 +69,13 @@ def build() -> argparse.ArgumentParser:
     compare.set_defaults(command="measure")
 
     _add_batch(commands)
+    summary = commands.add_parser("report", help="write the log and the report of a run", allow_abbrev=False)
+    summary.add_argument("output", metavar="OUT", type=Path, help="the folder of its outputs, or of its books")
+    summary.add_argument("--csv", type=Path, metavar="F", help="the log as CSV")
+    summary.add_argument("--parquet", type=Path, metavar="F", help="the log as Parquet")
+    summary.add_argument("--html", type=Path, metavar="F", help="the report (without any of these: OUT/report.html)")
+    summary.set_defaults(command="report")
+
     _add_preset_commands(commands)
     table = commands.add_parser("steps", help="print every step and parameter as a table", allow_abbrev=False)
     table.add_argument("names", metavar="STEP", nargs="*", help="only these steps")

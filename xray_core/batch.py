@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePath
@@ -37,7 +37,7 @@ from xray_core.manifest import Manifest, Task, Which, refusals
 from xray_core.names import alike
 from xray_core.pool import Lost, run_tasks
 from xray_core.run_folder import STATE, Phase, Progress, RunFolder
-from xray_core.stores import Entry
+from xray_core.stores import Entry, Source
 
 _HELD = 1.0  # seconds for which results wait to be recorded together
 _MOST_HELD = 2_000
@@ -106,6 +106,11 @@ class Summary:
     passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
+    def worked(self) -> int:
+        """Number of pictures that were computed, or tried."""
+        return self.written + self.skipped + self.failures
+
+    @property
     def failures(self) -> int:
         """Number of pictures that failed."""
         return self.failed.total()
@@ -147,8 +152,11 @@ def run_batch(
         if options.overwrite or not has_begun(folder):
             for book in folder.path.glob("manifest.sqlite*"):
                 book.unlink()
-        with Manifest(folder.manifest) as manifest:
-            summary = _Run(job, engine, options, folder, manifest, asked, report).go()
+        with (
+            Manifest(folder.manifest) as manifest,
+            closing(source_of(job.source, job.only, job.limits)) as source,
+        ):
+            summary = _Run(job, engine, options, folder, manifest, source, asked, report).go()
     if not summary.found:
         _leave_nothing(job)
     return summary
@@ -170,14 +178,14 @@ class _Run:
         options: Options,
         folder: RunFolder,
         manifest: Manifest,
+        source: Source,
         asked: Callable[[], Phase | None],
         report: Callable[[Progress], None],
     ) -> None:
         self._job, self._engine, self._options = job, engine, options
-        self._folder, self._manifest = folder, manifest
+        self._folder, self._manifest, self._source = folder, manifest, source
         self._asked, self._report = asked, report
         self._summary = Summary()
-        self._source = source_of(job.source, job.only, job.limits)
         self._target = target_of(job.target, folder.parts)
         self._progress = Progress(started=time.time(), command=options.command)
         self._held: list[Done] = []
@@ -196,7 +204,8 @@ class _Run:
                 self._summary.found = self._manifest.count("found")
                 to_do = self._manifest.count(which)
                 self._summary.unchanged = self._manifest.count("done")
-                self._tell(now=True, phase="running", total=to_do, done=0)
+                if self._summary.found:
+                    self._tell(now=True, phase="running", total=to_do, done=0, unchanged=self._summary.unchanged)
                 if to_do:
                     self._write_down()
                     self._work(which)
@@ -217,7 +226,8 @@ class _Run:
             manifest.say("preset", job.applied.dumps())
             manifest.say("label", job.preset)
             manifest.say("computes", computes(job.applied))
-            manifest.say("source", str(job.source))
+            manifest.say("source", job.source if isinstance(job.source, str) else str(job.source.absolute()))
+            manifest.say("only", job.only and str(job.only))
             manifest.say("record", record(job))
         self._folder.report(self._progress)
 

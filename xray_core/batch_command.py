@@ -33,6 +33,7 @@ from xray_core.batch_plan import Job, prepare, shard_name
 from xray_core.errors import RunError
 from xray_core.pool import cpu_count
 from xray_core.rehearsal import rehearse
+from xray_core.report_command import has_report, write_report
 from xray_core.run_folder import Phase, Progress
 
 
@@ -64,13 +65,13 @@ def batch(arguments: argparse.Namespace) -> int:
         stop_on_error=arguments.stop_on_error,
         command=tuple(_resuming()),
     )
-    say(f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}")
+    greeting = f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}"
     if arguments.dry_run:
-        return _rehearse(job, options, arguments)
+        return _rehearse(job, options, arguments, greeting)
     engine = _engine(arguments, job)
     try:
         with _signals() as asked, tqdm(total=0, unit="film", disable=None, smoothing=0) as bar:
-            summary = run_batch(job, engine, options, asked=asked, report=_onto(bar))
+            summary = run_batch(job, engine, options, asked=asked, report=_onto(bar, greeting))
     except RunError as error:
         say(f"radtune: {error}")
         if error.code not in ("IN_USE",):
@@ -82,6 +83,8 @@ def batch(arguments: argparse.Namespace) -> int:
     if not summary.found:
         say(f"radtune: {arguments.input}: 0 images found{_left_out(summary.passed_over)}")
         return REFUSED
+    if arguments.html and job.shard[1] == 1 and (summary.worked or not has_report(job)):
+        write_report(job)
     _tell(summary, arguments, job)
     if summary.phase in ("interrupted", "paused", "cancelled"):
         say(f"{summary.phase}; to go on: {shlex.join(_resuming())}")
@@ -116,14 +119,21 @@ def _signals() -> Iterator[Callable[[], Phase | None]]:
             signal.signal(number, handler)
 
 
-def _onto(bar: tqdm[None]) -> Callable[[Progress], None]:
-    """Return what shows progress on a bar."""
+def _onto(bar: tqdm[None], greeting: str) -> Callable[[Progress], None]:
+    """Return what shows progress on a bar, and says a greeting once there is something to do."""
+    greeted = False
 
     def report(progress: Progress) -> None:
+        nonlocal greeted
         if progress.phase == "listing":
             bar.set_description(f"found {progress.total}", refresh=False)
-        elif progress.phase == "running":
+        elif progress.phase == "running" and not greeted:
+            greeted = True
             bar.set_description("", refresh=False)
+            bar.clear()
+            before = f", {progress.unchanged} done before" if progress.unchanged else ""
+            say(f"images: {progress.total}{before}")
+            say(greeting)
         if progress.failed:
             bar.set_postfix(failed=progress.failed, refresh=False)
         if progress.phase != "listing":
@@ -142,7 +152,7 @@ def _resuming() -> list[str]:
     return ["python", "-m", "xray_core", command, "--resume", *given]
 
 
-def _rehearse(job: Job, options: Options, arguments: argparse.Namespace) -> int:
+def _rehearse(job: Job, options: Options, arguments: argparse.Namespace, greeting: str) -> int:
     workers = arguments.workers or cpu_count()
     passed_over = Counter[str]()
     with rehearse(job, options, passed_over) as plan:
@@ -151,6 +161,7 @@ def _rehearse(job: Job, options: Options, arguments: argparse.Namespace) -> int:
             return REFUSED
         for path, output in plan.outputs():
             print(f"{path} -> {output}")
+        say(greeting)
         say(f"{plan.found} images found{_left_out(passed_over)}; {plan.to_do} to do; nothing was written")
         say(plan.estimate(workers).sentence)
     return DONE
@@ -171,7 +182,7 @@ def _tell(summary: Summary, arguments: argparse.Namespace, job: Job) -> None:
     if arguments.json:
         print(json.dumps(counts | {"balanced": summary.balanced, "seconds": round(summary.seconds, 2)}))
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to do"
-    rate = (summary.written + summary.skipped + summary.failures) / max(summary.seconds, 1e-9)
+    rate = summary.worked / max(summary.seconds, 1e-9)
     speed = f" ({rate:.1f} films a second); {summary.balanced} meet all targets" if rate else ""
     say(f"{words} in {summary.seconds:.1f} s{speed}{_left_out(summary.passed_over)}")
     if summary.failed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -94,9 +93,8 @@ def shard_name(shard: tuple[int, int]) -> str:
     return "" if shard[1] == 1 else f"{shard[0]}-of-{shard[1]}"
 
 
-@lru_cache(maxsize=2)
 def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
-    """Return where the inputs are; opened once in each process."""
+    """Return where the inputs are, to be closed in the end."""
     if isinstance(source, str):
         from xray_core.remote import RemoteFolder  # takes 0.1 s: only those who use an object store wait for it
 
@@ -104,9 +102,8 @@ def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
     return Folder(source, only) if source.is_dir() else Packed(source, limits)
 
 
-@lru_cache(maxsize=2)
 def target_of(target: Place, parts: Path) -> Target:
-    """Return where the outputs go; opened once in each process."""
+    """Return where the outputs go; until they are whole they grow in another folder."""
     if isinstance(target, str):
         from xray_core.remote import RemoteOut
 
@@ -253,6 +250,36 @@ def record(job: Job) -> dict[str, object]:
     }
     said: dict[str, object] = {name: value for name, value in unusual.items() if value is not None}
     return {"format": job.suffix[1:], "range": job.kind} | said
+
+
+def job_of(manifest: Manifest, target: Place, state: Path) -> Job:
+    """Return the run that a manifest is of, as far as it alters outputs; limits are the usual ones.
+
+    Parameters
+    ----------
+    manifest
+        Its books.
+    target, state
+        Where its outputs and its books are now.
+    """
+    said: dict[str, Any] = manifest.said("record")
+    source, preset = manifest.said("source"), loads(manifest.said("preset"))
+    only = manifest.said("only")
+    choice = {name.removeprefix("dicom."): value for name, value in said.items() if name.startswith("dicom.")}
+    return Job(
+        source if "://" in source else Path(source),
+        target,
+        preset,
+        suffix=f".{said['format']}",
+        kind=said["range"],
+        embed=said.get("embed", True),
+        quality=said.get("quality"),
+        levels=tuple(said["levels"]) if "levels" in said else None,
+        choice=DicomChoice(**choice),
+        keep_identity=said.get("keep_identity", False),
+        only=PurePath(only) if only else None,
+        state=state,
+    )
 
 
 def computes(preset: Preset) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from xray_core import batch_command, carried, encode, files, presets
+from xray_core import batch_command, carried, encode, files, presets, report_command
 from xray_core.arguments import (
     DONE,
     INTERRUPTED,
@@ -229,6 +229,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "enhance": _enhance,
     "measure": _measure,
     "batch": batch_command.batch,
+    "report": report_command.report,
     "steps": _steps,
     "preset list": _preset_list,
     "preset show": _preset_show,

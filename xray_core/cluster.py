@@ -18,7 +18,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePath
@@ -30,7 +30,7 @@ from xray_core.batch_plan import PRESET, Job, computes, source_of, target_of
 from xray_core.batch_task import Done
 from xray_core.errors import FileError, RunError, SettingsError
 from xray_core.manifest import Task
-from xray_core.node import end_run, job_text, run_shard, task_list
+from xray_core.node import end_run, packed, run_shard, task_list
 from xray_core.pool import Lost
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class _Dispatch:
         self._job = replace(job, source=source, target=target, state=job.state.absolute())
         self._client, self._tasks, self._address = client, tasks, address
         self._run = secrets.token_hex(8)
-        self._request = {"run": self._run, "version": __version__, "job": job_text(self._job), "workers": workers}
+        self._request = {"run": self._run, "version": __version__, "job": packed(self._job), "workers": workers}
         self._request["computes"] = computes(job.applied)
         self._ahead: deque[Task] = deque()
         self._has_more = True
@@ -269,7 +269,8 @@ class _Dispatch:
         job, first = self._job, next(iter(shard.tasks.values()))
         with suppress(FileError):
             if codes == {"READ"}:
-                source_of(job.source, job.only, job.limits).read(first.path, first.member, job.limits)
+                with closing(source_of(job.source, job.only, job.limits)) as source:
+                    source.read(first.path, first.member, job.limits)
                 raise RunError("NO_INPUT", f"{host} cannot read what this machine can; {reasons[0]}")
             if codes == {"WRITE"}:
                 target_of(job.target, job.folder.parts).write(PurePath(PRESET), job.applied.dumps().encode())

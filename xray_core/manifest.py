@@ -158,6 +158,20 @@ class Manifest:
         with suppress(sqlite3.Error):
             self._db.close()
 
+    def take_in(self, other: Path) -> None:
+        """Add what another manifest says of the files that are its own: the parts of a run become one."""
+        self._db.execute("ATTACH ? AS part", (str(other),))
+        with self._changing():
+            if self.said("record") is None:
+                self._db.execute("INSERT INTO said SELECT * FROM part.said")
+            above = self._db.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()[0]
+            columns = "path, copy, member, stamp, seen, output, alike, state, done_stamp"
+            ours = f"FROM part.files WHERE state != {_OTHERS}"
+            self._db.execute(f"INSERT INTO files (id, {columns}) SELECT id + ?, {columns} {ours}", (above,))
+            columns = ", ".join(("page", "pages", *STORED, "settings"))
+            self._db.execute(f"INSERT INTO rows SELECT file + ?, {columns} FROM part.rows", (above,))
+        self._db.execute("DETACH part")
+
     def copy_to(self, other: Manifest) -> None:
         """Copy everything into another manifest, as it stands in one moment."""
         self._db.backup(other._db)
@@ -305,7 +319,7 @@ class Manifest:
         return int(self._db.execute(query, (self._now,)).fetchone()[0])
 
     def tasks(self, which: Which = "to do", *, verify: bool = False) -> Iterator[Task]:
-        """Yield files in the order in which they were found; what became of them may be recorded meanwhile.
+        """Yield files in the order of their paths; what became of them may be recorded meanwhile.
 
         Parameters
         ----------
@@ -314,20 +328,28 @@ class Manifest:
         verify
             With the outputs they have, for these to be looked at.
         """
-        last = 0
+        last = (b"", 0)
         query = f"""
-            SELECT id, path, output, stamp, member, copy, done_stamp IS NOT NULL,
+            SELECT path, copy, id, output, stamp, member, done_stamp IS NOT NULL,
                 (SELECT sha256 FROM rows WHERE file = id LIMIT 1)
-            FROM files WHERE id > ? AND seen = ? AND state IN {_STATES[which]} ORDER BY id LIMIT {_CHUNK}
+            FROM files WHERE (path, copy) > (?, ?) AND seen = ? AND state IN {_STATES[which]}
+            ORDER BY path, copy LIMIT {_CHUNK}
         """
-        while chunk := self._db.execute(query, (last, self._now)).fetchall():
-            for last, path, output, stamp, member, copy, was_done, digest in chunk:
+        while chunk := self._db.execute(query, (*last, self._now)).fetchall():
+            for path, copy, number, output, stamp, member, was_done, digest in chunk:
                 done = (was_done and digest) or ""
                 outputs: tuple[tuple[str, str], ...] = ()
                 if verify and done:
                     found = "SELECT output, output_sha256 FROM rows WHERE file = ? AND output != ''"
-                    outputs = tuple(self._db.execute(found, (last,)))
-                yield Task(last, _path(path), PurePath(output), stamp, member, copy, done, outputs)
+                    outputs = tuple(self._db.execute(found, (number,)))
+                yield Task(number, _path(path), PurePath(output), stamp, member, copy, done, outputs)
+            last = (path, copy)
+
+    def task(self, number: int) -> Task:
+        """Return the file with a number, as the rows have it."""
+        query = "SELECT path, output, stamp, member, copy FROM files WHERE id = ?"
+        path, output, stamp, member, copy = self._db.execute(query, (number,)).fetchone()
+        return Task(number, _path(path), PurePath(output), stamp, member, copy)
 
     # --- What was done ------------------------------------------------------------------------------------------------
 
@@ -370,29 +392,32 @@ class Manifest:
                 self._db.execute("UPDATE files SET state = ?, done_stamp = ? WHERE id = ?", change)
         return stale
 
-    def rows(self, where: str = "1", order: str = _IN_ORDER, limit: int = -1) -> Iterator[Row]:
-        """Yield rows as the log has them, without what the whole run has in common.
+    def rows(
+        self, where: str = "1", values: Sequence[object] = (), *, order: str = _IN_ORDER, limit: int = -1
+    ) -> Iterator[Row]:
+        """Yield rows as the log has them, without what the whole run has in common, and with ``file`` and ``page``.
 
         Parameters
         ----------
         where, order
             In SQL, over the tables ``files`` and ``rows``; never made of what a visitor or a file says.
+        values
+            For the question marks in `where`.
         limit
             Most rows; all if negative.
         """
-        names = ("path", "copy", "page", "pages", *STORED, "settings")
+        names = ("file", "path", "copy", "page", "pages", *STORED, "settings")
         cursor = self._db.cursor()
         cursor.execute(
             f"""
-            SELECT files.path, files.copy, rows.page, rows.pages, {", ".join(f"rows.{name}" for name in STORED)},
-                rows.settings
+            SELECT files.id, path, copy, page, pages, {", ".join(f"rows.{name}" for name in STORED)}, settings
             FROM rows JOIN files ON files.id = rows.file WHERE {where} ORDER BY {order} LIMIT ?
             """,
-            (limit,),
+            (*values, limit),
         )
-        for values in cursor:
-            row = dict(zip(names, values, strict=True))
-            part = copy_part(row.pop("copy")) + page_part(row.pop("page"), row.pop("pages"))
+        for found in cursor:
+            row = dict(zip(names, found, strict=True))
+            part = copy_part(row.pop("copy")) + page_part(row["page"], row.pop("pages"))
             row["path"] = as_text(_path(row["path"])) + part
             yield row | json.loads(row.pop("settings") or "{}")
 

@@ -43,8 +43,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 _SERVE = "import sys; sys.path.insert(0, sys.argv[1]); from xray_core.node import serve; serve()"
 
 
-def job_text(job: Job) -> str:
-    """Return a job as JSON, for `job_of`."""
+def packed(job: Job) -> str:
+    """Return a job as JSON, for `unpacked`."""
     said = {name: getattr(job, name) for name in ("suffix", "kind", "embed", "quality", "levels", "keep_identity")}
     said |= {name: getattr(job, name) for name in ("time_limit", "shard")}
     said |= {name: str(getattr(job, name)) for name in ("source", "target", "state")}
@@ -53,8 +53,8 @@ def job_text(job: Job) -> str:
     return json.dumps(said)
 
 
-def job_of(text: str) -> Job:
-    """Return the job that `job_text` wrote down."""
+def unpacked(text: str) -> Job:
+    """Return the job that `packed` wrote down."""
     said = json.loads(text)
     said |= {name: place(said[name]) for name in ("source", "target")} | {"state": Path(said["state"])}
     said |= {"limits": Limits(**said["limits"]), "choice": DicomChoice(**said["choice"])}
@@ -193,7 +193,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     said = json.loads(sys.stdin.readline())
-    job = job_of(said["job"])
+    job = unpacked(said["job"])
     differs = None if computes(job.applied) == said["computes"] else _differs()
     arriving = _Arriving()
     threading.Thread(target=arriving.read, daemon=True).start()

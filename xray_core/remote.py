@@ -201,6 +201,9 @@ class RemoteFolder:
             return bool(self._store.system.exists(self._store.root))
         return False
 
+    def close(self) -> None:
+        """Do nothing: fsspec shares what is open between those who use it."""
+
 
 class RemoteOut:
     """A folder on a store as the target; parameters as of `RemoteFolder`."""

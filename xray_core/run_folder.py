@@ -72,6 +72,15 @@ class Progress:
     host: str = ""
 
 
+def parts_of(root: Path) -> list[RunFolder]:
+    """Return the books that lie in a folder: those of one run, or of the parts of one that was spread."""
+    own = RunFolder(root)
+    if own.manifest.is_file():
+        return [own]
+    shards = sorted(path.parent.name for path in (root / STATE).glob("*-of-*/manifest.sqlite"))
+    return [RunFolder(root, shard) for shard in shards]
+
+
 class RunFolder:
     """The books of one run.
 
