@@ -13,6 +13,7 @@ import math
 import queue
 import secrets
 import socket
+import threading
 import time
 import warnings
 from collections import Counter, deque
@@ -41,6 +42,7 @@ _SECONDS = 10.0  # that a shard should take
 _AT_ONCE = 2  # shards at a worker
 _AHEAD = 20_000  # most files that are read ahead, to see whether the end is near
 _PATIENCE = 20.0  # seconds without a scheduler, or without any worker, after which the run ends
+_CONNECTING = 10  # seconds in which a scheduler has to answer, at first and after it was lost
 _OFTEN = 8  # times that a shard may be lost
 
 
@@ -95,22 +97,36 @@ class Cluster:
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
-        from distributed import Client
-
         try:
             # Dask itself would go on trying.
             socket.create_connection((self._host or "", self._port or 0), timeout=5.0).close()
-            client = Client(self._address, timeout=10, set_as_default=False, name="radtune")
+            client = self._connected()
         except Exception as error:
-            words = "nothing answers there" if isinstance(error, OSError) else type(error).__name__
-            raise RunError(
-                "CLUSTER_LOST", f"{self._address}: the cluster's scheduler was not reached: {words}"
-            ) from None
+            words = "nothing answers there" if isinstance(error, OSError | queue.Empty) else type(error).__name__
+            raise RunError("CLUSTER_LOST", f"{self._address}: no scheduler was reached: {words}") from None
         try:
             yield client
         finally:
             with suppress(Exception):
                 client.close(timeout=2)
+
+    def _connected(self) -> Client:
+        """Connect in a thread: for the first word of what is no scheduler, Dask waits without a limit."""
+        from distributed import Client
+
+        made: queue.SimpleQueue[Client | Exception] = queue.SimpleQueue()
+
+        def connect() -> None:
+            try:
+                made.put(Client(self._address, timeout=_CONNECTING, set_as_default=False, name="radtune"))
+            except Exception as error:
+                made.put(error)
+
+        threading.Thread(target=connect, daemon=True).start()
+        client = made.get(timeout=_CONNECTING + 2)
+        if isinstance(client, Exception):
+            raise client
+        return client
 
 
 class _Dispatch:
@@ -206,7 +222,8 @@ class _Dispatch:
     def _fetch(self, future: Future[str]) -> None:
         """Get the answer of a shard; in a thread of Dask's."""
         try:
-            answer: str | BaseException = future.result(timeout=10)
+            # Of one that was cancelled, Dask itself would complain later that nobody took its error.
+            answer: str | BaseException = CancelledError() if future.cancelled() else future.result(timeout=10)
         except (Exception, CancelledError) as error:
             answer = error
         self._answers.put((str(future.key), answer))
@@ -280,7 +297,7 @@ class _Dispatch:
         """Have the nodes stop; returns when they have, or do not answer."""
         self._flying.clear()
         self._again.clear()
-        if self._client.status == "running":
+        if self._client.status == "running" and time.monotonic() - self._heard < _PATIENCE:
             with suppress(Exception, CancelledError):
                 self._client.run(end_run, self._run, on_error="ignore", callback_timeout=5)
 
@@ -290,7 +307,9 @@ def _silence() -> Iterator[None]:
     """Keep what Dask says of its own accord off the terminal."""
     from distributed.versions import VersionMismatchWarning
 
-    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("distributed", "tornado")]
+    names = [
+        name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("asyncio", "distributed", "tornado")
+    ]
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
