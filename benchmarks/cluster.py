@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
-from clusters import Nodes, served, wait_for
+from clusters import Nodes, wait_for
 
 import xray_core
 from xray_core.batch_log import LOG, Row, read_log
@@ -131,7 +131,7 @@ def deaths(folder: Path) -> str:
     with Nodes(folder / "nodes_deaths", NODES) as nodes:
         process = start(folder / "in", target, "--cluster", nodes.address)
         wait_for(lambda: done(target) > 0)
-        for one in served():
+        for one in nodes.served():
             os.kill(one, signal.SIGKILL)
             killed += 1
         finish(process)
@@ -149,7 +149,7 @@ def lost(folder: Path) -> str:
         said = finish(process, 69)
         seconds = time.monotonic() - began
         assert "the cluster is lost" in said, said
-        wait_for(lambda: not served())
+        wait_for(lambda: not nodes.served())
     before = len(hashes(target))
     with Nodes(folder / "nodes_again", NODES) as nodes:
         said = finish(start(folder / "in", target, "--cluster", nodes.address, "--resume"))
