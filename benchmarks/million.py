@@ -1,6 +1,6 @@
-"""A million tiny films through one run: the parent's memory and the rate over time, then a resume that finds nothing to do.
+"""A million tiny films through one run: the parent's memory and the rate over time, then a resume with nothing to do.
 
-``python benchmarks/million.py`` makes the films (16 x 16 pixels, each another), which take 8 GB of disk with the outputs.
+``python benchmarks/million.py`` makes the films (16 x 16 pixels, each another), 8 GB of disk with the outputs.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def films(folder: Path, count: int) -> None:
 
 
 def megabytes(process: int) -> float:
-    """Return the memory that a process holds of its own, and its most so far where this is a Linux."""
-    text = Path(f"/proc/{process}/status").read_text()
-    return int(text.split("VmRSS:")[1].split()[0]) / 1000
+    """Return the memory that a process holds, as Linux tells it; 0 where it has just ended."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS:")), 0.0)
 
 
 def watch(source: Path, target: Path, every: float) -> tuple[list[tuple[float, str, int, float]], float, str]:
@@ -79,10 +79,10 @@ def main() -> int:
         for before, one in zip([running[0], *tenths[:-1]], tenths, strict=True):
             rate = (one[2] - before[2]) / (one[0] - before[0]) if one[0] > before[0] else 0
             print(f"| {one[2]:,} | {one[0]:.0f} | {rate:.0f} | {one[3]:.0f} |")
-        print(
-            f"\nMost while listing: {max([one[3] for one in told if one[1] == 'listing'], default=0):.0f} MB; ", end=""
-        )
-        print(f"most while the log was written: {max([o[3] for o in told if o[1] == 'finishing'], default=0):.0f} MB.")
+        for phase in ("listing", "finishing"):
+            most = max([one[3] for one in told if one[1] == phase], default=0)
+            print(f"\nMost while {phase}: {most:.0f} MB.", end="")
+        print()
         books, log = target / STATE / "manifest.sqlite", target / LOG
         print(f"Books: {books.stat().st_size / 1e6:.0f} MB; log: {log.stat().st_size / 1e6:.0f} MB.")
         for name in ("first resume", "second resume"):

@@ -331,7 +331,8 @@ class _Run:
             self._sync_took = time.monotonic() - started
             for stale in self._manifest.record(self._held, self._job.applied.settings):
                 self._target.remove(stale)
-            self._manifest.say("exported", False)
+            if any(rows for _, rows in self._held):
+                self._manifest.say("exported", False)
             self._held = []
         self._recorded = time.monotonic()
 
