@@ -23,6 +23,7 @@ CORE_FLOORS = {
     "stored": 1,
     "names": 1,
     "luts": 1,
+    "png": 1,
     "tones": 2,
     "phantom": 2,
     "similarity": 2,
