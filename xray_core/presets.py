@@ -91,7 +91,7 @@ class Preset:
             return False
         return not 2 / 3 <= max(size) / max(self.tuned_size) <= 1.5
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of what the settings do; see `xray_core.pipeline.digest`."""
         return digest(self.settings)
