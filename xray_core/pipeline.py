@@ -72,8 +72,9 @@ def check(settings: Mapping[str, object]) -> Settings:
     SettingsError
         For an unknown path, a wrong type or a value out of range; the message names the path and the range.
     """
-    given = {path: parameter_at(path).check(path, value) for path, value in settings.items()}
-    return defaults() | given
+    _, known, usual = _known()
+    given = {path: (known.get(path) or parameter_at(path)).check(path, value) for path, value in settings.items()}
+    return usual | given
 
 
 def changed(settings: Mapping[str, Value]) -> Settings:
