@@ -25,6 +25,7 @@ from xray_core.limits import bound_memory
 T = TypeVar("T")
 R = TypeVar("R")
 
+_START_LIMIT = 120.0  # seconds
 _QUEUED = 2  # tasks in a worker's pipe: one at work, one so that it never waits
 
 
@@ -178,8 +179,11 @@ def run_tasks(
                         worker.tasks.popleft()
                         yield result
                     worker.started = True
-                elif time.monotonic() - worker.since > time_limit and (lost := bury(worker, timed_out=True)):
-                    yield lost
+                else:
+                    # What a process takes to start is no fault of its first task.
+                    limit = time_limit if worker.started else max(time_limit, _START_LIMIT)
+                    if time.monotonic() - worker.since > limit and (lost := bury(worker, timed_out=True)):
+                        yield lost
     finally:
         for worker in crew:
             worker.process.kill()
