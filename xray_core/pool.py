@@ -87,7 +87,7 @@ def run_tasks(
     function
         Importable by name and free of exceptions: it catches its own. Runs in a process of one OpenCV thread.
     tasks
-        Read only as far as workers need.
+        Read only as far as workers need. Asked again after its end while tasks run, since more may have come.
     workers
         Number of processes.
     time_limit
