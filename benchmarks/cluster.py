@@ -89,7 +89,7 @@ def done(target: Path) -> int:
 
 def whole_runs(folder: Path, rounds: int) -> list[str]:
     """Time local and cluster in turn."""
-    source = folder / "in"
+    source, load = folder / "in", os.getloadavg()[0]
     local, spread, lines = [], [], []
     for number in range(rounds):
         local.append(rate(finish(start(source, folder / f"local{number}", "--workers", str(NODES)))))
@@ -103,11 +103,10 @@ def whole_runs(folder: Path, rounds: int) -> list[str]:
     a, b = statistics.median(local), statistics.median(spread)
     speed = (
         f"{a:.0f} films a second with {NODES} processes of this machine, {b:.0f} with {NODES} workers of the cluster: "
+        f"{ratio:.2f} times as many, {added:+.2f} ms a film\n(medians of {rounds} pairs in turn"
     )
-    return [
-        f"{speed}{ratio:.2f} times as many, {added:+.2f} ms a film (medians of {rounds} pairs in turn).",
-        *lines[-1:],
-    ]
+    others = f"; load of the machine by others at the beginning {load:.1f}"
+    return [f"{speed}{others})." if load > 0.5 else f"{speed}).", *lines]
 
 
 def churn(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """Kill a batch again and again, and compare what it leaves with an undisturbed run: ``python benchmarks/kills.py``.
 
-First the whole tree of processes, with SIGKILL at random moments, each time resumed; then single workers while a run goes
-on, with a file among the films that ends its worker each time and one that takes longer than the limit.
+First the whole tree of processes, with SIGKILL at random moments, each time resumed; then single workers while a run
+goes on.
 """
 
 from __future__ import annotations

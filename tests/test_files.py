@@ -240,7 +240,7 @@ def test_folders_are_made_and_old_files_replaced(textured: Textured, tmp_path: P
 def test_a_failing_encoder_leaves_the_old_file(
     textured: Textured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "film.png"
+    path = tmp_path / "film.jpg"
     write(path, textured(8, 8))
     old = path.read_bytes()
     monkeypatch.setattr(cv2, "imencode", lambda *arguments: (False, None))

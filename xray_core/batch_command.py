@@ -29,7 +29,7 @@ from xray_core.arguments import (
 )
 from xray_core.batch import Engine, Local, Options, Summary, run_batch
 from xray_core.batch_log import log_name
-from xray_core.batch_plan import Job, prepare, shard_name
+from xray_core.batch_plan import Job, has_begun, prepare, shard_name
 from xray_core.errors import RunError
 from xray_core.pool import cpu_count
 from xray_core.rehearsal import rehearse
@@ -74,7 +74,7 @@ def batch(arguments: argparse.Namespace) -> int:
             summary = run_batch(job, engine, options, asked=asked, report=_onto(bar, greeting))
     except RunError as error:
         say(f"radtune: {error}")
-        if error.code not in ("IN_USE",):
+        if error.code != "IN_USE" and has_begun(job.folder):
             say(f"what was done is kept; to go on: {shlex.join(_resuming())}")
         return STOPPED[error.code]
     except KeyboardInterrupt:

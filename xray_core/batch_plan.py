@@ -222,9 +222,8 @@ def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
     if not job.target.is_dir():
         return
     if (job.target / PRESET).is_file() or (job.target / LOG).is_file():
-        words = "say --overwrite" if resume else "say --resume to go on with it, or --overwrite"
         if job.shard[1] == 1:
-            raise SettingsError(f"{job.target}: the folder holds a run without its books ({STATE}); {words}")
+            raise SettingsError(f"{job.target}: the folder holds a run without its books ({STATE}); say --overwrite")
     elif any(entry.name != STATE for entry in job.target.iterdir()) and job.shard[1] == 1:
         raise SettingsError(f"{job.target}: the folder is not empty; choose another, or say --overwrite")
 

@@ -432,8 +432,8 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
 
 
 @contextmanager
-def refusals(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of a manifest into a `RunError`: DISK_FULL, or CANNOT_WRITE."""
+def refusals(path: Path, place: object) -> Iterator[None]:
+    """Turn what SQLite says of a manifest into a `RunError` that names a place: DISK_FULL, or CANNOT_WRITE."""
     try:
         yield
     except sqlite3.Error as error:
@@ -441,10 +441,10 @@ def refusals(path: Path) -> Iterator[None]:
         with suppress(OSError):
             # Where there is no room at all it also fails to lock or to map.
             if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < 1_000_000:
-                raise RunError("DISK_FULL", f"{path.parent}: the disk is full") from None
+                raise RunError("DISK_FULL", f"{place}: the disk is full") from None
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise RunError("CANNOT_WRITE", f"{path}: the books of the run are damaged; say --overwrite") from None
-        raise RunError("CANNOT_WRITE", f"{path}: the books of the run cannot be written") from None
+            raise RunError("CANNOT_WRITE", f"{place}: the books of the run are damaged; say --overwrite") from None
+        raise RunError("CANNOT_WRITE", f"{place}: the books of the run cannot be written") from None
 
 
 def _unusual(row: Row, usual: Row) -> str | None:

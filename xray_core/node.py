@@ -32,7 +32,7 @@ from xray_core.errors import FileError, RunError
 from xray_core.files import write_bytes
 from xray_core.limits import Limits
 from xray_core.manifest import Task
-from xray_core.pool import KEEP_MEMORY, Lost, run_tasks
+from xray_core.pool import Lost, run_tasks
 from xray_core.presets import loads
 from xray_core.stores import place
 
@@ -131,8 +131,6 @@ class _Node:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # Dask has its workers give memory back all the time, which makes ours three times slower.
-            env=os.environ | KEEP_MEMORY,
             start_new_session=True,
             text=True,
         )

@@ -25,10 +25,8 @@ from xray_core.limits import bound_memory
 T = TypeVar("T")
 R = TypeVar("R")
 
+_START_LIMIT = 120.0  # seconds
 _QUEUED = 2  # tasks in a worker's pipe: one at work, one so that it never waits
-# glibc would give the memory of each picture back to the system and ask for it again, a page at a time.
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
-"""Environment that each process starts with, where the one that starts it has nothing else."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def run_tasks(
     def start() -> _Worker[T]:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, function, memory_limit), daemon=True)
-        with _environment(KEEP_MEMORY):
+        with _without_interrupts():
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -181,8 +179,11 @@ def run_tasks(
                         worker.tasks.popleft()
                         yield result
                     worker.started = True
-                elif time.monotonic() - worker.since > time_limit and (lost := bury(worker, timed_out=True)):
-                    yield lost
+                else:
+                    # What a process takes to start is no fault of its first task.
+                    limit = time_limit if worker.started else max(time_limit, _START_LIMIT)
+                    if time.monotonic() - worker.since > limit and (lost := bury(worker, timed_out=True)):
+                        yield lost
     finally:
         for worker in crew:
             worker.process.kill()
@@ -191,21 +192,22 @@ def run_tasks(
             worker.process.join()
 
 
-def _end(process: BaseProcess) -> None:
-    process.kill()
-    process.join()
-
-
 @contextmanager
-def _environment(more: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update({name: value for name, value in more.items() if before[name] is None})
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that no Ctrl-C reaches, in their first moments neither; ours comes through afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
 
 
 def cpu_count() -> int:

@@ -124,7 +124,7 @@ def rehearse(job: Job, options: Options, passed_over: Counter[str]) -> Iterator[
     check_target(job, resume=options.resume, overwrite=options.overwrite)
     with tempfile.TemporaryDirectory(prefix="radtune-", ignore_cleanup_errors=True) as scratch:
         path = Path(scratch, "manifest.sqlite")
-        with refusals(path), Manifest(path) as manifest:
+        with refusals(path, job.target), Manifest(path) as manifest:
             again = not options.overwrite and has_begun(job.folder)
             if again:
                 with Manifest(job.folder.manifest) as held:
