@@ -361,6 +361,7 @@ def test_a_scheduler_that_hangs_and_one_without_workers(
             apply(few, tmp_path / "out", preset=builtin("classifier-224"), engine=Cluster(nodes.address))
         assert stopped.value.code == "CLUSTER_LOST"
         nodes.add()
+        wait_for(lambda: "Register worker" in nodes.said("scheduler"))
         (few / "hangs_1.png").write_bytes((few / "film_00.png").read_bytes())
         run = Aside(few, tmp_path / "out", engine=Cluster(nodes.address), resume=True)
         nodes.scheduler.send_signal(signal.SIGSTOP)
