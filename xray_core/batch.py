@@ -304,13 +304,9 @@ class _Run:
         self._held.append(done)
         for row in rows:
             self._count(row)
-        self._progress = replace(
-            self._progress,
-            done=self._progress.done + 1,
-            failed=self._progress.failed + any(row["status"] == "FAILURE" for row in rows),
-            unchanged=self._progress.unchanged + (not rows),
-            failures=dict(self._summary.failed),
-        )
+        self._progress.done += 1
+        self._progress.failed += any(row["status"] == "FAILURE" for row in rows)
+        self._progress.unchanged += not rows
         self._summary.unchanged += not rows
 
     def _count(self, row: Row) -> None:
@@ -329,7 +325,7 @@ class _Run:
             started = time.monotonic()
             self._target.sync()
             self._sync_took = time.monotonic() - started
-            for stale in self._manifest.record(self._held, self._job.applied.settings):
+            for stale in self._manifest.record(self._held):
                 self._target.remove(stale)
             if any(rows for _, rows in self._held):
                 self._manifest.say("exported", False)
@@ -338,22 +334,22 @@ class _Run:
 
     def _tell(self, *, now: bool = False, **changes: Any) -> None:
         """Say how far the run is, not too often."""
-        moment = time.monotonic()
+        moment, progress = time.monotonic(), self._progress
+        for name, value in changes.items():
+            setattr(progress, name, value)
         if not now and moment - self._told < _LOOK:
-            self._progress = replace(self._progress, **changes)
             return
-        done = changes.get("done", self._progress.done)
-        self._pace.append((moment, done))
+        self._pace.append((moment, progress.done))
         while len(self._pace) > 2 and moment - self._pace[0][0] > _WINDOW:
             self._pace.popleft()
         since, before = self._pace[0]
-        rate = (done - before) / max(moment - since, 1e-3)
-        left = (self._progress.total - done) / rate if rate else None
-        self._progress = replace(self._progress, rate=rate, seconds_left=left, **changes)
+        progress.rate = (progress.done - before) / max(moment - since, 1e-3)
+        progress.seconds_left = (progress.total - progress.done) / progress.rate if progress.rate else None
+        progress.failures = dict(self._summary.failed)
         self._told = moment
-        self._report(self._progress)
+        self._report(replace(progress))
         if now or moment - self._saved > 1.0:
-            self._folder.report(self._progress)
+            self._folder.report(progress)
             self._saved = moment
 
     def _finish(self, words: str) -> None:

@@ -21,6 +21,7 @@ from xray_core.batch_log import Row, as_text, copy_part, page_part
 from xray_core.errors import PresetError, RunError
 from xray_core.metrics import COLUMNS
 from xray_core.names import alike, full_name, is_for_pages, plain_name, safe_folders
+from xray_core.pipeline import parameters
 from xray_core.stores import Entry
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ _TODO, _DONE, _FAILED, _OTHERS = 0, 1, 2, 3
 Which = Literal["found", "to do", "done", "failed"]
 _STATES = {"found": "(0, 1, 2, 3)", "to do": f"({_TODO})", "done": f"({_DONE})", "failed": f"({_FAILED})"}
 _CHUNK = 2_000
+_SAID = {*parameters(), *dicom_choice.COLUMNS}
 _IN_ORDER = "files.path, files.copy, rows.page"
 _OUTPUT = ("output", "bytes", "output_sha256")
 STORED = ("status", "reason", "sha256", *_OUTPUT, "seconds", "bits", "width", "height", *COLUMNS, "verdict")
@@ -353,15 +355,13 @@ class Manifest:
 
     # --- What was done ------------------------------------------------------------------------------------------------
 
-    def record(self, results: Iterable[tuple[Task, Sequence[Row]]], usual: Row) -> list[PurePath]:
+    def record(self, results: Iterable[tuple[Task, Sequence[Row]]]) -> list[PurePath]:
         """Take in what became of files, all or nothing; none of its rows where a file was found unchanged.
 
         Parameters
         ----------
         results
-            Each file with the rows of its pages.
-        usual
-            Settings of the run; what a row says differently is kept with it.
+            Each file with the rows of its pages, without what the whole run has in common.
 
         Returns
         -------
@@ -383,7 +383,7 @@ class Manifest:
                 self._db.executemany(
                     f"INSERT INTO rows VALUES ({marks})",
                     [
-                        (task.number, page, len(rows), *(row.get(name) for name in STORED), _unusual(row, usual))
+                        (task.number, page, len(rows), *(row.get(name) for name in STORED), _settings(row))
                         for page, row in enumerate(rows, start=1)
                     ],
                 )
@@ -447,7 +447,7 @@ def refusals(path: Path, place: object) -> Iterator[None]:
         raise RunError("CANNOT_WRITE", f"{place}: the books of the run cannot be written") from None
 
 
-def _unusual(row: Row, usual: Row) -> str | None:
-    known = (*usual, *dicom_choice.COLUMNS)
-    said = {name: row[name] for name in known if name in row and row[name] != usual.get(name)}
+def _settings(row: Row) -> str | None:
+    """Return what a row says of settings, which differ from those of the run, and of DICOM."""
+    said = {name: row[name] for name in row.keys() & _SAID}
     return json.dumps(said) if said else None
