@@ -74,16 +74,23 @@ CORE_FLOORS = {
 }
 # The page's parts stand above the whole core; the pages themselves, home.py and app.py above those.
 UI_FLOORS = {
-    "engine": 18,
-    "declared": 18,
-    "engines": 19,
-    "live": 20,
-    "state": 20,
-    "cache": 21,
-    "sources": 21,
-    "frame": 22,
-    "viewer": 23,
-    "presets_panel": 23,
+    "engine": 20,
+    "declared": 20,
+    "engines": 21,
+    "places": 21,
+    "live": 22,
+    "state": 22,
+    "runs": 22,
+    "cache": 23,
+    "sources": 23,
+    "run_process": 23,
+    "frame": 24,
+    "downloads": 24,
+    "viewer": 25,
+    "presets_panel": 25,
+    "start_panel": 25,
+    "watch_panel": 25,
+    "triage_panel": 25,
 }
 TOP = 30
 
