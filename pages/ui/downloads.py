@@ -179,4 +179,4 @@ def _file_name(run: Run, what: str) -> str:
 def routes() -> list[Route]:
     """Return the routes for the server."""
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-    return [Route(f"{base()}/runs/{{run}}/{{token}}/{{what}}", download, methods=methods)]
+    return [Route(f"{base()}/runs/{{run}}/{{token}}/{{what:path}}", download, methods=methods)]

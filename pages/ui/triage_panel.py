@@ -96,11 +96,8 @@ def _chart(metric: Metric, columns: list[Distribution]) -> None:
 
 def chart(metric: Metric, columns: list[Distribution]) -> dict[str, Any]:
     """Return a metric's histograms before and after over the band of its target, in Vega-Lite."""
-    ends = [end for one in columns for end in (one.edges[0], one.edges[-1])]
     target = next((one.target for one in columns if one.target), None)
-    # An end that no film can pass, as SSIM's 1, says nothing.
-    told = [end for end in target or () if metric.low < end < metric.high]
-    low, high = min(ends + told), max(ends + told)
+    low, high = _domain(metric, columns, target)
     scale = {"domain": [low, high], "nice": False, "zero": False}
     axis = {"title": None, "tickCount": 4, "grid": False} | ({"format": "~%"} if metric.percent else {})
     x = {"field": "low", "type": "quantitative", "scale": scale, "axis": axis}
@@ -113,8 +110,7 @@ def chart(metric: Metric, columns: list[Distribution]) -> dict[str, Any]:
         before = one.column != metric.judged
         bars = [
             {"low": a, "high": b, "films": count, "values": f"{metric.shown(a)} to {metric.shown(b)}"}
-            for a, b, count in zip(one.edges, one.edges[1:], one.counts, strict=False)
-            if count
+            for a, b, count in _bars(one)
         ]
         y = {"field": "films", "type": "quantitative", "axis": {"title": None, "tickCount": 3, "tickMinStep": 1}}
         tooltip = [
@@ -125,6 +121,34 @@ def chart(metric: Metric, columns: list[Distribution]) -> dict[str, Any]:
         encoding = {"x": x, "x2": {"field": "high"}, "y": y, "y2": {"datum": 0}, "tooltip": tooltip}
         layers.append({"data": {"values": bars}, "mark": mark, "encoding": encoding})
     return {"layer": layers, "config": {"view": {"stroke": None}}, "padding": 0}
+
+
+def _bars(one: Distribution) -> list[tuple[float, float, int]]:
+    if one.low < one.high:
+        return [bar for bar in zip(one.edges, one.edges[1:], one.counts, strict=False) if bar[2]]
+    # All films have one value: a bar as wide as what is shown of it.
+    half = _step(one.metric) / 2
+    return [(one.low - half, one.low + half, one.count)]
+
+
+def _step(metric: Metric) -> float:
+    return 0.001 if metric.percent else 10.0**-metric.digits
+
+
+def _domain(metric: Metric, columns: list[Distribution], target: tuple[float, float] | None) -> tuple[float, float]:
+    """Return the ends of the axis: every film is in it, and the ends of the target that a film can pass."""
+    ends = [end for one in columns for low, high, _ in _bars(one) for end in (low, high)]
+    ends += [end for end in target or () if metric.low < end < metric.high]
+    low, high = min(ends), max(ends)
+    if high - low < 10 * _step(metric):
+        low, high = low - 5 * _step(metric), high + 5 * _step(metric)
+    room = 0.15 * (high - low)
+    # Where no film is in it, the band would have no width.
+    if target and target[0] > high - room:
+        high = min(target[1], high + room)
+    if target and target[1] < low + room:
+        low = max(target[0], low - room)
+    return low, high
 
 
 # --- the films to look at -------------------------------------------------------------------------------------------
