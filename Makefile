@@ -19,6 +19,7 @@ check: $(VENV)/development
 bench: $(VENV)/development
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/batch.py
 
 docs: $(VENV)/development
 	$(BIN)/python docs/make.py

@@ -12,21 +12,21 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import batches
 import numpy as np
 import pytest
 
 from xray_core.archive import Archive, is_archive
-from xray_core.batch import run_batch
-from xray_core.batch_log import LOG, Row, read_log
-from xray_core.batch_plan import PRESET, RUN, prepare
+from xray_core.batch_log import LOG, Row
+from xray_core.batch_plan import PRESET, RUN
 from xray_core.decode import Limits, decode
 from xray_core.encode import encode
 from xray_core.errors import FileError, SettingsError
 from xray_core.files import find, read, write
 from xray_core.image import Image
 from xray_core.pipeline import Settings, run
-from xray_core.presets import create
 
 resource = pytest.importorskip("resource", reason="memory is measured on POSIX")
 
@@ -80,26 +80,13 @@ def refused(data: bytes, limits: Limits | None = None) -> FileError:
     return caught.value
 
 
-def apply(source: Path, target: Path, resume: bool = False, limits: Limits | None = None) -> dict[str, Row]:
-    preset = create(QUICK)
-    _, tasks, done = prepare(
-        source,
-        target,
-        preset,
-        suffix=".png",
-        kind="same",
-        limits=limits or Limits(),
-        resume=resume,
-        overwrite=False,
-    )
-    run_batch(tasks, preset, workers=2, done=done)
-    rows = read_log(target / LOG)
-    assert len({row["path"] for row in rows}) == len(rows)
-    return {row["path"]: row for row in rows}
+def apply(source: Path, target: Path, **options: Any) -> dict[str, Row]:
+    batches.apply(source, target, **options)
+    return batches.by_path(target)
 
 
 def everything_below(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return set(batches.contents(folder))
 
 
 # --- Listing and reading ----------------------------------------------------------------------------------------------
@@ -197,18 +184,12 @@ def test_archives_inside_are_not_opened(tmp_path: Path, png: bytes) -> None:
     for _ in range(5):
         inner = zipped(("next.zip", inner))
     (tmp_path / "nested.zip").write_bytes(inner)
-    assert apply_refusal(tmp_path / "nested.zip", tmp_path / "out") == 0
+    assert batches.apply(tmp_path / "nested.zip", tmp_path / "out").found == 0
+    assert not (tmp_path / "out").exists()
     # Under another suffix it is read as what it says to be, and no further.
     (tmp_path / "named.zip").write_bytes(zipped(("film.png", inner)))
     rows = apply(tmp_path / "named.zip", tmp_path / "out")
     assert rows["film.png"]["reason"].startswith("UNSUPPORTED: the zip archive holds no NumPy array")
-
-
-def apply_refusal(source: Path, target: Path) -> int:
-    _, tasks, _ = prepare(
-        source, target, create(QUICK), suffix=".png", kind="same", limits=Limits(), resume=False, overwrite=False
-    )
-    return len(tasks)
 
 
 def bomb(gigabytes: int) -> bytes:

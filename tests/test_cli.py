@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xray_core import __version__, cli, files
+from xray_core import __version__, batch, cli, files
 from xray_core.batch_log import LOG, read_log
 from xray_core.files import FORMATS, RANGES, in_range, read, write
 from xray_core.image import Image
@@ -480,7 +481,7 @@ def test_batch_in_its_own_process(folder: Path, tmp_path: Path) -> None:
     status, printed, words = command("batch", folder, tmp_path / "out", "--preset", "published", "--json")
     assert status == 0
     counts = json.loads(printed)
-    assert set(counts) == {"written", "unchanged", "failed", "balanced", "seconds"}
+    assert set(counts) == {"written", "skipped", "unchanged", "failed", "balanced", "seconds"}
     assert (counts["written"], counts["unchanged"], counts["failed"]) == (4, 0, 0)
     assert "images: 4" in words
     assert "preset published" in words
@@ -540,12 +541,17 @@ def test_a_disk_that_fails_under_the_log_is_one_line(
     call: Callable[..., Said], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object, **options: object) -> None:
-        raise OSError(28, "No space left on device", str(tmp_path / "out" / LOG))
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "out" / LOG))
 
-    monkeypatch.setattr(cli.batch, "run_batch", full)
-    status, _, words = call("batch", folder, tmp_path / "out")
-    assert status == 1
-    assert words.splitlines()[-1].endswith("log.csv: the disk is full")
+    with monkeypatch.context() as broken:
+        broken.setattr(batch, "write_log", full)
+        status, _, words = call("batch", folder, tmp_path / "out")
+    assert status == 74
+    said, how = words.splitlines()[-2:]
+    assert said.endswith("out: the disk is full")
+    assert how.startswith("what was done is kept; to go on: python -m xray_core ")
+    assert call("batch", folder, tmp_path / "out", "--resume")[0] == 0
+    assert len(read_log(tmp_path / "out" / LOG)) == 4
 
 
 # --- Streams ----------------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_hidden_files_links_and_companions_are_passed_over(tmp_path: Path) -> No
     (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")
     (tmp_path / "again").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe.png")
-    assert listed(tmp_path) == ["film.png", "elsewhere/film.png", "folder.png/inside.png"]
+    assert listed(tmp_path) == ["elsewhere/film.png", "film.png", "folder.png/inside.png"]
 
 
 def test_names_that_are_no_text_are_found(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_folders_are_made_and_old_files_replaced(textured: Textured, tmp_path: P
 def test_a_failing_encoder_leaves_the_old_file(
     textured: Textured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "film.png"
+    path = tmp_path / "film.jpg"
     write(path, textured(8, 8))
     old = path.read_bytes()
     monkeypatch.setattr(cv2, "imencode", lambda *arguments: (False, None))
@@ -268,8 +268,8 @@ def test_a_failing_disk_leaves_the_old_file(
     with monkeypatch.context() as broken:
         broken.setattr(Path, method, fail)
         with pytest.raises(FileError) as caught:
-            files.write_bytes(path, b"new content")
-    assert caught.value.code == "WRITE"
+            files.write_bytes(path if method != "mkdir" else tmp_path / "new" / "film.png", b"new content")
+    assert caught.value.code == ("DISK_FULL" if code == errno.ENOSPC else "WRITE")
     assert str(tmp_path) not in str(caught.value)
     assert path.read_bytes() == b"old"
     assert not parts(tmp_path)

@@ -159,6 +159,16 @@ def test_clipped_forgives_what_was_black_or_white_before() -> None:
 
 
 @given(_pairs())
+def test_measure_gives_what_each_metric_gives_alone(two: Two) -> None:
+    measured = measure(*two)
+    for side, image in zip(("before", "after"), two, strict=True):
+        alone = (*metrics.brightness_contrast(image), metrics.entropy(image))
+        together = [measured[f"{name}_{side}"] for name in ("brightness", "contrast", "entropy")]
+        assert together == pytest.approx(alone, abs=1e-9)
+    assert measured["clipped"] == pytest.approx(metrics.clipped(*two), abs=1e-12)
+
+
+@given(_pairs())
 def test_measure_gives_every_column_within_the_metrics_own_limits(two: Two) -> None:
     measured = measure(*two)
     assert tuple(measured) == COLUMNS

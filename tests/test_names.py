@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path, PurePath, PurePosixPath
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from xray_core.names import output_names, page_name, safe_name
+from xray_core.manifest import Manifest
+from xray_core.names import page_name, safe_name
+from xray_core.stores import Entry
+
+
+def output_names(inputs: Iterable[PurePath], suffix: str, *later: PurePath) -> list[PurePath]:
+    """The names that a run gives; those that come `later` are found when it goes on."""
+    with Manifest(None) as manifest:
+        for paths in (list(inputs), list(later)):
+            assert sum(1 for _ in manifest.add([Entry(path, "") for path in paths], suffix)) == bool(paths)
+        found = manifest.query("SELECT path, output FROM files ORDER BY id")
+    return [PurePath(output) for _, output in found]
 
 
 def named(*inputs: str, suffix: str = ".png") -> list[str]:
@@ -31,11 +43,11 @@ def test_names_that_differ_only_by_case_get_a_number() -> None:
 
 def test_names_that_differ_only_by_the_coding_of_an_accent_get_a_number() -> None:
     assert len(set(named("\u00e9.png", "e\u0301.jpg", "e\u0301.png"))) == 3
-    assert named("\u00e9.png", "e\u0301.png")[1].endswith("_2.png")
+    assert named("\u00e9.png", "e\u0301.png") == ["\u00e9.png_2.png", "e\u0301.png.png"]
 
 
 def test_a_file_is_never_named_like_a_folder() -> None:
-    assert named("film.jpg", "film.png/inside.png") == ["film.jpg_2.png", "film.png/inside.png"]
+    assert named("film.jpg", "film.png/inside.png") == ["film.jpg.png", "film.png/inside.png"]
 
 
 NAMES = st.text("aAbBß.é\u0301_2", min_size=1, max_size=5).filter(lambda name: name.strip(".") == name)
@@ -127,3 +139,19 @@ def test_pages_never_meet_another_file_s_output() -> None:
     assert [path.name for path in pages] == ["film.page1.png", "film.page2.png", "film.page3.png"]
     assert len({str(path).casefold() for path in (*pages, *outputs[1:])}) == 5
     assert page_name(outputs[0], 1, 1) == outputs[0]
+
+
+def test_a_file_keeps_its_name_whatever_comes_later() -> None:
+    first = [PurePath("film.jpg"), PurePath("scan.tif")]
+    names = output_names(first, ".png", *first, PurePath("film.png"), PurePath("film.jpg.tif"), PurePath("film.tif"))
+    assert [name.as_posix() for name in names[:2]] == ["film.png", "scan.png"]
+    assert [name.as_posix() for name in names[2:]] == ["film.png.png", "film.jpg.png", "film.tif.png"]
+
+
+def test_many_files_of_one_name_are_numbered_without_looking_at_each_again() -> None:
+    with Manifest(None) as manifest:
+        entries = [Entry(PurePath("film.png"), "", member=copy, copy=copy) for copy in range(1, 3001)]
+        list(manifest.add(entries, ".png"))
+        names = [output for (output,) in manifest.query("SELECT output FROM files ORDER BY copy")]
+    assert names[:3] == ["film.png.png", "film.png_2.png", "film.png_3.png"]
+    assert len(set(names)) == 3000

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePath
@@ -37,8 +37,9 @@ from xray_core.manifest import Manifest, Task, Which, refusals
 from xray_core.names import alike
 from xray_core.pool import Lost, run_tasks
 from xray_core.run_folder import STATE, Phase, Progress, RunFolder
-from xray_core.stores import Entry
+from xray_core.stores import Entry, Source
 
+_LOOK = 0.2  # seconds between two looks at what is asked for, and two reports
 _HELD = 1.0  # seconds for which results wait to be recorded together
 _MOST_HELD = 2_000
 _SYNC_SHARE = 0.05  # of the time, at most, goes into having what was written outlast a loss of power
@@ -147,13 +148,16 @@ def run_batch(
         If the run cannot begin or go on. What was done by then is kept.
     """
     options = options or Options()
-    with job.folder as folder, refusals(folder.manifest):
+    with job.folder as folder, refusals(folder.manifest, job.target):
         check_target(job, resume=options.resume, overwrite=options.overwrite)
         if options.overwrite or not has_begun(folder):
             for book in folder.path.glob("manifest.sqlite*"):
                 book.unlink()
-        with Manifest(folder.manifest) as manifest:
-            summary = _Run(job, engine, options, folder, manifest, asked, report).go()
+        with (
+            Manifest(folder.manifest) as manifest,
+            closing(source_of(job.source, job.only, job.limits)) as source,
+        ):
+            summary = _Run(job, engine, options, folder, manifest, source, asked, report).go()
     if not summary.found:
         _leave_nothing(job)
     return summary
@@ -175,18 +179,18 @@ class _Run:
         options: Options,
         folder: RunFolder,
         manifest: Manifest,
+        source: Source,
         asked: Callable[[], Phase | None],
         report: Callable[[Progress], None],
     ) -> None:
         self._job, self._engine, self._options = job, engine, options
-        self._folder, self._manifest = folder, manifest
+        self._folder, self._manifest, self._source = folder, manifest, source
         self._asked, self._report = asked, report
         self._summary = Summary()
-        self._source = source_of(job.source, job.only, job.limits)
         self._target = target_of(job.target, folder.parts)
         self._progress = Progress(started=time.time(), command=options.command)
         self._held: list[Done] = []
-        self._recorded = self._synced = self._told = self._saved = time.monotonic()
+        self._recorded = self._looked = self._told = self._saved = time.monotonic()
         self._sync_took = 0.0
         self._pace = deque[tuple[float, int]]([(time.monotonic(), 0)])
 
@@ -201,7 +205,8 @@ class _Run:
                 self._summary.found = self._manifest.count("found")
                 to_do = self._manifest.count(which)
                 self._summary.unchanged = self._manifest.count("done")
-                self._tell(now=True, phase="running", total=to_do, done=0)
+                if self._summary.found:
+                    self._tell(now=True, phase="running", total=to_do, done=0, unchanged=self._summary.unchanged)
                 if to_do:
                     self._write_down()
                     self._work(which)
@@ -275,6 +280,8 @@ class _Run:
                 held = now - self._recorded
                 if len(self._held) >= _MOST_HELD or held > max(_HELD, self._sync_took / _SYNC_SHARE):
                     self._record()
+                if now - self._looked > _LOOK:
+                    self._looked = now
                     if self._stop():
                         return
                 self._tell()
@@ -324,14 +331,15 @@ class _Run:
             self._sync_took = time.monotonic() - started
             for stale in self._manifest.record(self._held, self._job.applied.settings):
                 self._target.remove(stale)
-            self._manifest.say("exported", False)
+            if any(rows for _, rows in self._held):
+                self._manifest.say("exported", False)
             self._held = []
         self._recorded = time.monotonic()
 
     def _tell(self, *, now: bool = False, **changes: Any) -> None:
         """Say how far the run is, not too often."""
         moment = time.monotonic()
-        if not now and moment - self._told < 0.2:
+        if not now and moment - self._told < _LOOK:
             self._progress = replace(self._progress, **changes)
             return
         done = changes.get("done", self._progress.done)

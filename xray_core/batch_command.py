@@ -31,7 +31,7 @@ from xray_core.arguments import (
 )
 from xray_core.batch import Engine, Local, Options, Summary, run_batch
 from xray_core.batch_log import log_name
-from xray_core.batch_plan import Job, prepare, shard_name
+from xray_core.batch_plan import Job, has_begun, prepare, shard_name
 from xray_core.errors import RunError
 from xray_core.pool import cpu_count
 from xray_core.rehearsal import Rehearsal, rehearse
@@ -69,16 +69,16 @@ def batch(arguments: argparse.Namespace) -> int:
         stop_on_error=arguments.stop_on_error,
         command=tuple(_resuming()),
     )
-    say(f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}")
+    greeting = f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}"
     if arguments.dry_run:
-        return _rehearse(job, options, arguments)
+        return _rehearse(job, options, arguments, greeting)
     engine = _engine(arguments, job)
     try:
         with _signals() as asked, tqdm(total=0, unit="film", disable=None, smoothing=0) as bar:
-            summary = run_batch(job, engine, options, asked=asked, report=_onto(bar))
+            summary = run_batch(job, engine, options, asked=asked, report=_onto(bar, greeting))
     except RunError as error:
         say(f"radtune: {error}")
-        if error.code not in ("IN_USE",):
+        if error.code != "IN_USE" and has_begun(job.folder):
             say(f"what was done is kept; to go on: {shlex.join(_resuming())}")
         return STOPPED[error.code]
     except KeyboardInterrupt:
@@ -123,14 +123,21 @@ def _signals() -> Iterator[Callable[[], Phase | None]]:
             signal.signal(number, handler)
 
 
-def _onto(bar: tqdm[None]) -> Callable[[Progress], None]:
-    """Return what shows progress on a bar."""
+def _onto(bar: tqdm[None], greeting: str) -> Callable[[Progress], None]:
+    """Return what shows progress on a bar, and says a greeting once there is something to do."""
+    greeted = False
 
     def report(progress: Progress) -> None:
+        nonlocal greeted
         if progress.phase == "listing":
             bar.set_description(f"found {progress.total}", refresh=False)
-        elif progress.phase == "running":
+        elif progress.phase == "running" and not greeted:
+            greeted = True
             bar.set_description("", refresh=False)
+            bar.clear()
+            before = f", {progress.unchanged} done before" if progress.unchanged else ""
+            say(f"images: {progress.total}{before}")
+            say(greeting)
         if progress.failed:
             bar.set_postfix(failed=progress.failed, refresh=False)
         if progress.phase != "listing":
@@ -149,7 +156,7 @@ def _resuming() -> list[str]:
     return ["python", "-m", "xray_core", command, "--resume", *given]
 
 
-def _rehearse(job: Job, options: Options, arguments: argparse.Namespace) -> int:
+def _rehearse(job: Job, options: Options, arguments: argparse.Namespace, greeting: str) -> int:
     workers = arguments.workers or cpu_count()
     passed_over = Counter[str]()
     with rehearse(job, options, passed_over) as plan:
@@ -161,6 +168,7 @@ def _rehearse(job: Job, options: Options, arguments: argparse.Namespace) -> int:
             return DONE
         for path, output in plan.outputs():
             print(f"{path} -> {output}")
+        say(greeting)
         say(f"{plan.found} images found{_left_out(passed_over)}; {plan.to_do} to do; nothing was written")
         say(plan.estimate(workers).sentence)
     return DONE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -94,9 +93,8 @@ def shard_name(shard: tuple[int, int]) -> str:
     return "" if shard[1] == 1 else f"{shard[0]}-of-{shard[1]}"
 
 
-@lru_cache(maxsize=2)
 def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
-    """Return where the inputs are; opened once in each process."""
+    """Return where the inputs are, to be closed in the end."""
     if isinstance(source, str):
         from xray_core.remote import RemoteFolder  # takes 0.1 s: only those who use an object store wait for it
 
@@ -104,9 +102,8 @@ def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
     return Folder(source, only) if source.is_dir() else Packed(source, limits)
 
 
-@lru_cache(maxsize=2)
 def target_of(target: Place, parts: Path) -> Target:
-    """Return where the outputs go; opened once in each process."""
+    """Return where the outputs go; until they are whole they grow in another folder."""
     if isinstance(target, str):
         from xray_core.remote import RemoteOut
 

@@ -6,10 +6,11 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from xray_core.batch_log import Row, as_text, page_part
-from xray_core.batch_plan import Job, source_of, target_of
+from xray_core.batch_plan import Job, shard_name, source_of, target_of
 from xray_core.carried import derivation, embedded, ways
 from xray_core.decode import open_pages, out_of_memory
 from xray_core.encode import encode, in_range
@@ -20,6 +21,8 @@ from xray_core.metrics import measure, range_warning, verdict
 from xray_core.names import page_name
 from xray_core.pipeline import run_pair
 from xray_core.pool import Lost
+from xray_core.run_folder import RunFolder
+from xray_core.stores import Place, Target
 
 Done = tuple[Task, list[Row]]
 """A file with a row for each of its pages; none where it was done before and has not changed."""
@@ -33,7 +36,7 @@ def process(job: Job, task: Task) -> Done:
     started = time.perf_counter()
     row = _row(task)
     with _reasons(row):
-        data = source_of(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
+        data = _source(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
         opened = open_pages(data, task.path.name, job.limits)
         if job.suffix != ".dcm":
             data = b""  # no output tells of its source but these
@@ -56,6 +59,14 @@ def process(job: Job, task: Task) -> Done:
     return task, [row]
 
 
+_source = lru_cache(maxsize=1)(source_of)  # opened once in each worker
+
+
+@lru_cache(maxsize=1)
+def _target(target: Place, state: Path, shard: tuple[int, int]) -> Target:
+    return target_of(target, RunFolder(state, shard_name(shard)).parts)
+
+
 def lost(job: Job, task: Lost[Task]) -> Done:
     """Return the row of a file that twice ended its process, or was ended with it."""
     words = f"TIMEOUT: took longer than {job.time_limit:g} s" if task.timed_out else "CRASH: the decoder crashed"
@@ -68,7 +79,9 @@ def _row(task: Task, page: int = 1, pages: int = 1) -> Row:
 
 def _are_as_recorded(job: Job, task: Task) -> bool:
     """Whether the outputs that are to be verified hold what was written."""
-    target = target_of(job.target, job.folder.parts)
+    if not task.outputs:
+        return True
+    target = _target(job.target, job.state, job.shard)
     try:
         return all(hashlib.sha256(target.read(PurePath(path))).hexdigest() == digest for path, digest in task.outputs)
     except FileError:
@@ -92,7 +105,7 @@ def _enhance(film: Film, data: bytes, output: Path, job: Job, row: Row) -> None:
     if job.suffix == ".dcm":
         origin = derivation(preset, film, job.choice, data, text=text or "", keep_identity=job.keep_identity)
     picture = encode(in_range(pair.after, job.kind), job.suffix, text=text, quality=job.quality, origin=origin)
-    target_of(job.target, job.folder.parts).write(output, picture)
+    _target(job.target, job.state, job.shard).write(output, picture)
     words = f"{verdict(measured, preset.targets).sentence} {range_warning(pair.before)} {film.remarks}"
     row |= measured | preset.settings | (job.choice.columns() if film.dicom else {})
     row |= {"output": as_text(output), "bytes": len(picture), "output_sha256": hashlib.sha256(picture).hexdigest()}

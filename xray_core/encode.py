@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xray_core import embedding
+from xray_core import embedding, png
 from xray_core.derivation import Derivation
 from xray_core.errors import FileError, SettingsError
 from xray_core.image import Image, full_scale
@@ -75,6 +75,8 @@ def encode(
 ) -> bytes:
     """Encode an image as the format of a suffix; the same image always gives the same bytes, but for DICOM.
 
+    Those of a PNG may be others on another kind of processor, its pixels never.
+
     Parameters
     ----------
     image
@@ -107,15 +109,12 @@ def encode(
         return stream.getvalue()
     if name in ("jpg", "jpeg"):
         options = [cv2.IMWRITE_JPEG_QUALITY, quality or JPEG_QUALITY]
-        done, data = cv2.imencode(".jpg", in_range(image, "uint8"), options)
-    else:
-        # OpenCV's default is faster and smaller than any compression level it can be given.
-        done, data = cv2.imencode(".png", image)
-    if not done:
-        raise FileError("WRITE", f"the picture could not be encoded as {name}")
-    if text is None:
-        return data.tobytes()
-    return (embedding.into_png if name == "png" else embedding.into_jpeg)(data.tobytes(), text)
+        done, jpeg = cv2.imencode(".jpg", in_range(image, "uint8"), options)
+        if not done:
+            raise FileError("WRITE", "the picture could not be encoded as jpg")
+        return jpeg.tobytes() if text is None else embedding.into_jpeg(jpeg.tobytes(), text)
+    data = png.encoded(image)
+    return data if text is None else embedding.into_png(data, text)
 
 
 def _encode_numpy(image: NDArray[np.float32] | Image, text: str | None, *, packed: bool) -> bytes:

@@ -319,7 +319,7 @@ class Manifest:
         return int(self._db.execute(query, (self._now,)).fetchone()[0])
 
     def tasks(self, which: Which = "to do", *, verify: bool = False) -> Iterator[Task]:
-        """Yield files in the order in which they were found; what became of them may be recorded meanwhile.
+        """Yield files in the order of their paths; what became of them may be recorded meanwhile.
 
         Parameters
         ----------
@@ -328,20 +328,22 @@ class Manifest:
         verify
             With the outputs they have, for these to be looked at.
         """
-        last = 0
+        last = (b"", 0)
         query = f"""
-            SELECT id, path, output, stamp, member, copy, done_stamp IS NOT NULL,
+            SELECT path, copy, id, output, stamp, member, done_stamp IS NOT NULL,
                 (SELECT sha256 FROM rows WHERE file = id LIMIT 1)
-            FROM files WHERE id > ? AND seen = ? AND state IN {_STATES[which]} ORDER BY id LIMIT {_CHUNK}
+            FROM files WHERE (path, copy) > (?, ?) AND seen = ? AND state IN {_STATES[which]}
+            ORDER BY path, copy LIMIT {_CHUNK}
         """
-        while chunk := self._db.execute(query, (last, self._now)).fetchall():
-            for last, path, output, stamp, member, copy, was_done, digest in chunk:
+        while chunk := self._db.execute(query, (*last, self._now)).fetchall():
+            for path, copy, number, output, stamp, member, was_done, digest in chunk:
                 done = (was_done and digest) or ""
                 outputs: tuple[tuple[str, str], ...] = ()
                 if verify and done:
                     found = "SELECT output, output_sha256 FROM rows WHERE file = ? AND output != ''"
-                    outputs = tuple(self._db.execute(found, (last,)))
-                yield Task(last, _path(path), PurePath(output), stamp, member, copy, done, outputs)
+                    outputs = tuple(self._db.execute(found, (number,)))
+                yield Task(number, _path(path), PurePath(output), stamp, member, copy, done, outputs)
+            last = (path, copy)
 
     def task(self, number: int) -> Task:
         """Return the file with a number, as the rows have it."""
@@ -430,8 +432,8 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
 
 
 @contextmanager
-def refusals(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of a manifest into a `RunError`: DISK_FULL, or CANNOT_WRITE."""
+def refusals(path: Path, place: object) -> Iterator[None]:
+    """Turn what SQLite says of a manifest into a `RunError` that names a place: DISK_FULL, or CANNOT_WRITE."""
     try:
         yield
     except sqlite3.Error as error:
@@ -439,10 +441,10 @@ def refusals(path: Path) -> Iterator[None]:
         with suppress(OSError):
             # Where there is no room at all it also fails to lock or to map.
             if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < 1_000_000:
-                raise RunError("DISK_FULL", f"{path.parent}: the disk is full") from None
+                raise RunError("DISK_FULL", f"{place}: the disk is full") from None
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise RunError("CANNOT_WRITE", f"{path}: the books of the run are damaged; say --overwrite") from None
-        raise RunError("CANNOT_WRITE", f"{path}: the books of the run cannot be written") from None
+            raise RunError("CANNOT_WRITE", f"{place}: the books of the run are damaged; say --overwrite") from None
+        raise RunError("CANNOT_WRITE", f"{place}: the books of the run cannot be written") from None
 
 
 def _unusual(row: Row, usual: Row) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from xray_core.errors import SettingsError
 from xray_core.image import Image, full_scale, grey_levels
@@ -19,7 +20,9 @@ from xray_core.params import is_number
 from xray_core.similarity import psnr, same_kind, ssim
 from xray_core.tones import histogram_256, range_used
 
+Counts = NDArray[np.float64]
 _LITTLE_RANGE = 0.1
+_LEVELS = np.arange(256.0)
 
 
 @dataclass(frozen=True)
@@ -172,10 +175,19 @@ def brightness_contrast(image: Image) -> tuple[float, float]:
     return float(np.ravel(mean)[0]) * grey_levels(image), float(np.ravel(deviation)[0]) * grey_levels(image)
 
 
+def _brightness_contrast(counts: Counts) -> tuple[float, float]:
+    """Return the same of an 8-bit picture's histogram."""
+    mean = float(counts @ _LEVELS) / float(counts.sum())
+    return mean, math.sqrt(float(counts @ (_LEVELS - mean) ** 2) / float(counts.sum()))
+
+
 def entropy(image: Image) -> float:
     """Shannon entropy in bits of the histogram of 256 grey levels, 0 to 8; 16-bit images are counted in 256 bins."""
-    counts = histogram_256(image)
-    share = counts[counts > 0] / image.size
+    return _entropy(histogram_256(image))
+
+
+def _entropy(counts: Counts) -> float:
+    share = counts[counts > 0] / counts.sum()
     return abs(float(np.sum(share * np.log2(share))))
 
 
@@ -185,7 +197,7 @@ def clipped(before: Image, after: Image) -> float:
     white = full_scale(before)
     inside_before = cv2.inRange(before, 1, white - 1)
     inside_after = cv2.inRange(after, 1, white - 1)
-    return cv2.countNonZero(cv2.subtract(inside_before, inside_after)) / before.size
+    return cv2.countNonZero(cv2.subtract(inside_before, inside_after, inside_before)) / before.size
 
 
 def at_the_ends(image: Image) -> tuple[float, float]:
@@ -207,7 +219,16 @@ def measure(before: Image, after: Image) -> dict[str, float]:
     measured
         The keys are `COLUMNS`. SSIM is NaN for films smaller than its window, PSNR infinite for equal ones.
     """
-    light_before, light_after = brightness_contrast(before), brightness_contrast(after)
+    same_kind(before, after)
+    counts = histogram_256(before), histogram_256(after)
+    if before.dtype == np.uint8:
+        # Every level has its own bin, so that the histograms tell more than entropy.
+        light_before, light_after = map(_brightness_contrast, counts)
+        ends_before, ends_after = (side[0] + side[-1] for side in counts)
+        lost = clipped(before, after) if ends_before and ends_after else float(ends_after) / after.size
+    else:
+        light_before, light_after = brightness_contrast(before), brightness_contrast(after)
+        lost = clipped(before, after)
     return {
         "ssim": ssim(before, after),
         "psnr": psnr(before, after),
@@ -215,9 +236,9 @@ def measure(before: Image, after: Image) -> dict[str, float]:
         "brightness_after": light_after[0],
         "contrast_before": light_before[1],
         "contrast_after": light_after[1],
-        "entropy_before": entropy(before),
-        "entropy_after": entropy(after),
-        "clipped": clipped(before, after),
+        "entropy_before": _entropy(counts[0]),
+        "entropy_after": _entropy(counts[1]),
+        "clipped": lost,
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,14 +22,27 @@ from xray_core.steps import STEPS, Step, magnification
 Settings = dict[str, Value]
 
 
+_Declared = tuple[list[Step], dict[str, Parameter], Settings]
+_declared: _Declared = ([], {}, {})
+
+
+def _known() -> _Declared:
+    """Return the steps, their parameters and defaults by dotted path, collected anew where a step was added since."""
+    global _declared
+    if len(STEPS) != len(_declared[0]) or not all(map(operator.is_, STEPS.values(), _declared[0])):
+        found = {step.path(name): one for step in STEPS.values() for name, one in step.parameters.items()}
+        _declared = list(STEPS.values()), found, {path: parameter.default for path, parameter in found.items()}
+    return _declared
+
+
 def parameters() -> dict[str, Parameter]:
     """Return every parameter by its dotted path, in running order."""
-    return {step.path(name): parameter for step in STEPS.values() for name, parameter in step.parameters.items()}
+    return dict(_known()[1])
 
 
 def defaults() -> Settings:
     """Return the default of every setting."""
-    return {path: parameter.default for path, parameter in parameters().items()}
+    return dict(_known()[2])
 
 
 def untouched() -> Settings:
@@ -44,7 +58,7 @@ def geometry(settings: Mapping[str, object]) -> Settings:
 
 def parameter_at(path: str) -> Parameter:
     """Return the parameter with a dotted path, or raise `SettingsError` that names near ones."""
-    known = parameters()
+    known = _known()[1]
     if path not in known:
         near = difflib.get_close_matches(path, known, n=1)
         hint = (
@@ -64,8 +78,9 @@ def check(settings: Mapping[str, object]) -> Settings:
     SettingsError
         For an unknown path, a wrong type or a value out of range; the message names the path and the range.
     """
-    given = {path: parameter_at(path).check(path, value) for path, value in settings.items()}
-    return defaults() | given
+    _, known, usual = _known()
+    given = {path: (known.get(path) or parameter_at(path)).check(path, value) for path, value in settings.items()}
+    return usual | given
 
 
 def changed(settings: Mapping[str, Value]) -> Settings:

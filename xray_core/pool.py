@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -26,8 +26,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _QUEUED = 2  # tasks in a worker's pipe: one at work, one so that it never waits
-# glibc would give the memory of each picture back to the system and ask for it again, a page at a time.
-_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
 
 
 @dataclass(frozen=True)
@@ -108,8 +106,7 @@ def run_tasks(
     def start() -> _Worker[T]:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, function, memory_limit), daemon=True)
-        with _environment(_KEEP_MEMORY):
-            process.start()
+        process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -193,18 +190,6 @@ def run_tasks(
 def _end(process: BaseProcess) -> None:
     process.kill()
     process.join()
-
-
-@contextmanager
-def _environment(more: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update({name: value for name, value in more.items() if before[name] is None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
 
 
 def cpu_count() -> int:

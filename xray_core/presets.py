@@ -56,6 +56,10 @@ class Preset:
     def __post_init__(self) -> None:
         _check_document(self.document)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # It goes to a worker with each film, which need not compute these each time.
+        return self.__dict__ | {"settings": self.settings, "digest": self.digest}
+
     @property
     def name(self) -> str:
         """Name for a person; may be empty."""
@@ -91,7 +95,7 @@ class Preset:
             return False
         return not 2 / 3 <= max(size) / max(self.tuned_size) <= 1.5
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of what the settings do; see `xray_core.pipeline.digest`."""
         return digest(self.settings)

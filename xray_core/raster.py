@@ -14,6 +14,7 @@ import numpy as np
 import simplejpeg
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from xray_core import png
 from xray_core.errors import FileError
 from xray_core.limits import Limits
 from xray_core.stored import Decoded, Opened, Values, upright
@@ -26,11 +27,11 @@ def open_png(data: bytes, limits: Limits) -> Opened:
     """Open a PNG."""
     header = PngImagePlugin.PngImageFile(io.BytesIO(data))
     limits.check(*header.size)
-    _check_chunks(data)
+    parts = png.chunks(data)
     bits = data[24]  # IHDR stands first and at a fixed place; Pillow has checked that it does
 
     def read(page: int) -> Decoded:
-        values = _by_opencv(data)
+        values = _rgb(png.decoded(data, parts))
         if header.mode == "LA" and values.ndim == 3:
             values = values[:, :, 0]
         indexed = header.mode == "P"
@@ -39,18 +40,6 @@ def open_png(data: bytes, limits: Limits) -> Opened:
         return Decoded(values, values.dtype.itemsize * 8, photometric, notes, stored_bits=0 if indexed else bits)
 
     return Opened(1, read)
-
-
-def _check_chunks(data: bytes) -> None:
-    """Refuse chunks that say to be longer than the file: OpenCV takes as much memory as a chunk says it has."""
-    place = 8
-    while place < len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        if end > len(data):
-            raise FileError("DECODE", "the PNG is cut short: a part of it ends behind the file's end")
-        if data[place + 4 : place + 8] == b"IEND":
-            return
-        place = end
 
 
 def open_jpeg(data: bytes, limits: Limits) -> Opened:
@@ -108,7 +97,10 @@ def open_webp(data: bytes, limits: Limits) -> Opened:
 
 
 def _by_opencv(data: bytes, how: int = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) -> Values:
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    return _rgb(cv2.imdecode(np.frombuffer(data, np.uint8), how))
+
+
+def _rgb(values: Values | None) -> Values:
     if values is None:
         raise FileError("DECODE", "the picture data is damaged or cut short")
     return values if values.ndim == 2 else cv2.cvtColor(values, cv2.COLOR_BGR2RGB)

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -124,16 +124,17 @@ def rehearse(job: Job, options: Options, passed_over: Counter[str]) -> Iterator[
     check_target(job, resume=options.resume, overwrite=options.overwrite)
     with tempfile.TemporaryDirectory(prefix="radtune-", ignore_cleanup_errors=True) as scratch:
         path = Path(scratch, "manifest.sqlite")
-        with refusals(path), Manifest(path) as manifest:
+        with refusals(path, job.target), Manifest(path) as manifest:
             again = not options.overwrite and has_begun(job.folder)
             if again:
                 with Manifest(job.folder.manifest) as held:
                     held.copy_to(manifest)
             part, parts = job.shard
-            entries = source_of(job.source, job.only, job.limits).entries(passed_over)
             if not options.failures_only:
-                for _ in manifest.add(entries, job.suffix, lambda entry: alike(entry.path) % parts == part - 1):
-                    pass
+                with closing(source_of(job.source, job.only, job.limits)) as source:
+                    entries = source.entries(passed_over)
+                    for _ in manifest.add(entries, job.suffix, lambda entry: alike(entry.path) % parts == part - 1):
+                        pass
                 if again:
                     manifest.take_up(target_of(job.target, job.folder.parts).sizes(), verify=options.verify)
             yield Rehearsal(job, manifest, "failed" if options.failures_only else "to do", Path(scratch, "out"))

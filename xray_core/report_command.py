@@ -51,7 +51,7 @@ def books(root: Path) -> Iterator[Manifest]:
     parts = parts_of(root)
     if not parts:
         raise SettingsError(f"{root}: no run of RadTune has its books here")
-    with tempfile.TemporaryDirectory(prefix="radtune-") as scratch, refusals(parts[0].manifest):
+    with tempfile.TemporaryDirectory(prefix="radtune-") as scratch, refusals(parts[0].manifest, root):
         if len(parts) == 1:
             with Manifest(parts[0].manifest, read_only=True) as manifest:
                 yield manifest

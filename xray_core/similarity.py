@@ -12,7 +12,7 @@ from xray_core.image import Image, full_scale
 from xray_core.threads import spread
 
 WINDOW = 7
-_STRIP_PIXELS, _STRIP_ROWS = 1 << 16, 64  # about; keeps a strip's intermediate images within the cache
+_STRIP_PIXELS, _STRIP_ROWS = 1 << 17, 64  # about; keeps a strip's intermediate images within the cache
 
 
 def same_kind(before: Image, after: Image) -> None:
@@ -69,27 +69,38 @@ def _ssim_sum(x: Image, y: Image) -> float:
     c1 = (0.01 * full_scale(x)) ** 2 * n * n / 2
     c2 = (0.03 * full_scale(x)) ** 2 * n * (n - 1) / 2
 
-    def window_sum(image: Image, depth: int = sums) -> Image:
-        return cv2.boxFilter(image, depth, (WINDOW, WINDOW), normalize=False)
-
     difference = cv2.absdiff(x, y)
-    sx, sy = window_sum(x), window_sum(y)
-    sxy = window_sum(np.multiply(x, y, dtype=product))
-    sdd = window_sum(np.multiply(difference, difference, dtype=square), cv2.CV_32F)
+    sx, sy = (_boxes(side, sums) if wide else _boxes_by_integral(side) for side in (x, y))
+    sxy = _boxes(np.multiply(x, y, dtype=product), sums)
+    sdd = _boxes(np.multiply(difference, difference, dtype=square), cv2.CV_32F)
 
     mean_difference = cv2.subtract(sx, sy, dtype=cv2.CV_32F)
     mean_difference = cv2.multiply(mean_difference, mean_difference, mean_difference, scale=0.5)
     sx *= sy
-    sxy *= n
+    sxy = np.multiply(sxy, n, out=sy)
     sxy -= sx
-    means, covariance = np.add(sx, c1, dtype=np.float32), np.add(sxy, c2, dtype=np.float32)
+    means, covariance = sx.astype(np.float32), sxy.astype(np.float32)
+    means += np.float32(c1)
+    covariance += np.float32(c2)
     variances = cv2.addWeighted(sdd, n / 2, mean_difference, -1, 0)
     variances = cv2.add(variances, covariance, variances)
     squares = cv2.add(mean_difference, means, mean_difference)
     above = cv2.multiply(means, covariance, means)
     below = cv2.multiply(squares, variances, squares)
+    return float(cv2.sumElems(cv2.divide(above, below, above))[0])
+
+
+def _boxes(image: Image, depth: int) -> Image:
+    """Sum up the window around each pixel that has a whole one."""
     edge = WINDOW // 2
-    return float(cv2.sumElems(cv2.divide(above, below, above)[edge:-edge, edge:-edge])[0])
+    return cv2.boxFilter(image, depth, (WINDOW, WINDOW), normalize=False)[edge:-edge, edge:-edge]
+
+
+def _boxes_by_integral(image: Image) -> Image:
+    """Sum up the same of 8 bits in half the time; OpenCV sums up no deeper picture in integers."""
+    table = cv2.integral(image, sdepth=cv2.CV_32S)
+    columns = np.subtract(table[WINDOW:], table[:-WINDOW])
+    return np.subtract(columns[:, WINDOW:], columns[:, :-WINDOW])
 
 
 def psnr(before: Image, after: Image) -> float:

@@ -60,6 +60,9 @@ class Source(Protocol):
     def is_there(self) -> bool:
         """Whether the source can still be reached."""
 
+    def close(self) -> None:
+        """Let go of what is held open."""
+
 
 class Target(Protocol):
     """Where the outputs go."""
@@ -109,6 +112,9 @@ class Folder:
         """Whether the folder is."""
         return self._root.is_dir()
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
 
 def _stamp(status: os.stat_result) -> str:
     latest = max(status.st_mtime_ns, status.st_ctime_ns)
@@ -142,6 +148,10 @@ class Packed:
     def is_there(self) -> bool:
         """Whether the archive is."""
         return self._path.is_file()
+
+    def close(self) -> None:
+        """Let the archive go."""
+        self._archive.close()
 
 
 class OutFolder:

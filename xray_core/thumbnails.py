@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -37,7 +38,8 @@ def before_and_after(
     FileError
         If the film cannot be read any more.
     """
-    data = source_of(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
+    with closing(source_of(job.source, job.only, job.limits)) as source:
+        data = source.read(task.path, task.member, job.limits)
     # Apart, since the file may be one that its decoder does not survive.
     film = DECODER.decode(data, task.path.name, job.limits, page=page, levels=job.levels, dicom=job.choice)
     own = {name: value for name, value in row.items() if name in parameters()}
