@@ -302,6 +302,15 @@ def test_a_refusal_is_one_sentence_without_the_servers_paths() -> None:
         run_process.check(Plan("upload"), STANDARD, [("notes.txt", b"words")])
 
 
+def test_inputs_that_go_away_end_a_run_in_words(many: Path) -> None:
+    run = under_way(made())
+    many.rename(many.with_name("away"))
+    ended(run)
+    assert (state(run), run_process.standing(run).words) == ("stopped", "The inputs are not there any more.")
+    page = press(batch(run=run.id), "Go on")
+    assert errors(page) == ["The folder of the films is not there any more."]
+
+
 def test_a_rehearsal_says_what_a_run_would_do_and_leaves_nothing(films: Path, shelf: Path) -> None:
     outlook = run_process.check(Plan("folder", "north"), STANDARD)
     assert (outlook.found, outlook.tried) == (3, 3)
@@ -399,6 +408,14 @@ def test_the_address_opens_a_run_and_an_unknown_one_is_told(films: Path) -> None
     assert page.query_params["run"] == run.id
 
 
+def test_runs_of_one_name_are_told_apart(films: Path) -> None:
+    first = made()
+    first.folder.rename(first.folder.with_name("20260101-000000-00000000"))
+    second = made()
+    page = well(batch(run=second.id))
+    assert page.radio(key="batch run").options == ["**New run**", "a run \\(2\\)", "a run"]
+
+
 def test_the_chosen_run_is_kept_over_a_change_of_page(films: Path) -> None:
     run = done()
     page = well(batch(run=run.id))
@@ -483,7 +500,6 @@ def test_a_preset_file_is_taken_and_a_bad_one_refused() -> None:
     press(page, "Start")
     assert errors(page) == ["Choose the preset's file first."]
     page.file_uploader(key="batch preset file").set_value(("bad.json", b'{"format": "x"}', "application/json")).run()
-    press(page, "Start")
     (refusal,) = errors(page)
     assert refusal.startswith("bad.json: format is 'radtune-preset'")
     assert runs.every() == []

@@ -87,11 +87,11 @@ def zipped(root: Path) -> Iterator[bytes]:
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for path, name in _files(root):
             try:
+                entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
                 file = open(path, "rb", opener=_not_following)  # noqa: SIM115
             except OSError:  # a run that goes on replaces files
                 continue
             with file:
-                entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
                 entry.file_size = os.fstat(file.fileno()).st_size
                 with archive.open(entry, "w") as inside:
                     while chunk := file.read(_CHUNK):

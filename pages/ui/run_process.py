@@ -83,8 +83,10 @@ class Outlook:
 
 
 def command(run: Run, *more: str) -> list[str]:
-    """Return the command line of a run; raises `FileError` where its films are not open to visitors any more."""
+    """Return the command line of a run; raises `FileError` where its films are not there or not open any more."""
     plan = run.plan
+    if not run.source.exists():
+        raise FileError("READ", "The folder of the films is not there any more.")
     greys = [word for name, value in plan.choice.unusual().items() for word in (f"--{name}", str(value))]
     outputs = ["--preset", str(run.preset), "--format", plan.format, "--range", plan.range]
     paths = [str(run.source), str(run.out)]
@@ -108,7 +110,7 @@ def check(plan: Plan, preset: Preset, uploads: Uploads = ()) -> Outlook:
         except subprocess.TimeoutExpired:
             raise SettingsError(f"Looking at the films takes longer than {CHECK_SECONDS / 60:.0f} minutes.") from None
         if done.returncode != 0:
-            raise SettingsError(_sentence(run, done.stderr) or "The films could not be looked at.")
+            raise SettingsError(_refusal(run, done.stderr) or "The films could not be looked at.")
         told: dict[str, Any] = json.loads(done.stdout)
         outputs = f"{run.out.as_posix()}/"
         first = [(film, output.removeprefix(outputs)) for film, output in told["first"]]
@@ -127,6 +129,8 @@ def start(run: Run, *, failures_only: bool = False) -> None:
         If it cannot be started.
     """
     with _LOCK:
+        if runs.find(run.id) is None:
+            raise FileError("READ", "the run is not there any more")
         if standing(run).busy:
             return
         if sum(standing(other).busy for other in runs.every()) >= MOST_AT_ONCE:
@@ -169,12 +173,13 @@ def standing(run: Run) -> Standing:
         if running and books.wished():
             return Standing("stopping", progress)
         return Standing("finishing" if progress.phase in ENDED else progress.phase, progress)
-    words = _sentence(run)
+    words = _refusal(run, _said(run))
     if progress is None:
         return Standing("refused", Progress(), words or "The run ended before it began.")
     if progress.phase not in ENDED or progress.phase in ("interrupted", "stopped"):
         ended = "It was ended from outside" if progress.phase != "stopped" else "It ended unexpectedly"
-        return Standing("stopped", progress, words or progress.words or f"{ended}; what was done is kept.")
+        words = words or _sentence(run, progress.words) or f"{ended}; what was done is kept."
+        return Standing("stopped", progress, words)
     return Standing(progress.phase, progress, words)
 
 
@@ -190,20 +195,24 @@ def _alive(run: Run) -> float | None:
         return None
 
 
-def _sentence(run: Run, said: bytes | None = None) -> str:
-    """Return the last refusal of the command line, without the server's paths."""
-    if said is None:
-        said = b""
-        with suppress(OSError), run.said.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _MOST_SAID))
-            said = file.read()
+def _said(run: Run) -> bytes:
+    with suppress(OSError), run.said.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _MOST_SAID))
+        return file.read()
+    return b""
+
+
+def _refusal(run: Run, said: bytes) -> str:
+    """Return the last refusal that the command line said."""
     lines = [match[1] for line in said.decode("utf-8", "replace").splitlines() if (match := _LINE.fullmatch(line))]
-    if not lines:
-        return ""
-    words = lines[-1]
+    return _sentence(run, lines[-1]) if lines else ""
+
+
+def _sentence(run: Run, words: str) -> str:
+    """Return words of the command line as a sentence without the server's paths."""
     hidden = [str(run.out), str(run.folder)]
     with suppress(XrayError):
         hidden.insert(0, str(run.source))
     for path in hidden:
         words = words.replace(f"{path}: ", "").replace(f"{path}/", "")
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else ""

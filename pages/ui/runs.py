@@ -39,6 +39,8 @@ from xray_core.report_command import books
 from xray_core.run_folder import RunFolder
 
 Kind = Literal["samples", "folder", "upload"]
+KINDS: dict[Kind, str] = {"folder": "A folder of this server", "upload": "Upload", "samples": "Our samples"}
+"""Where films may come from, for a person."""
 Uploads = Iterable[tuple[str, bytes | memoryview]]
 
 LONGEST_NAME = 80
@@ -82,14 +84,19 @@ class Plan:
     greys: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.source not in ("samples", "folder", "upload"):
-            raise SettingsError("the films come from samples, a folder or an upload")
+        if self.source not in KINDS:
+            raise SettingsError(f"the films come from one of {', '.join(KINDS)}")
         if type(self.workers) is not int or not 1 <= self.workers <= 256:
             raise SettingsError("processes are a whole number from 1 to 256")
         if not isinstance(self.folder, str):
             raise SettingsError("the folder is a text")
         check_output(f".{self.format}", self.range)
         self.choice  # noqa: B018  # refuses what is unknown
+
+    @property
+    def films(self) -> str:
+        """Where its films come from, for a person."""
+        return self.folder.rpartition("/")[2] or KINDS[self.source]
 
     @property
     def choice(self) -> DicomChoice:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages.ui import frame, places, run_process, runs, sources
 from pages.ui.run_process import Outlook
-from pages.ui.runs import Kind, Plan
+from pages.ui.runs import KINDS, Kind, Plan
 from pages.ui.state import Session
 from xray_core import presets
 from xray_core.encode import FORMATS, RANGES, check_output
@@ -20,7 +20,6 @@ from xray_core.pool import cpu_count
 from xray_core.presets import Preset
 from xray_core.rehearsal import duration
 
-KINDS: dict[Kind, str] = {"folder": "A folder of this server", "upload": "Upload", "samples": "Our samples"}
 _TUNED, _MINE = "as tuned", "a file of mine"
 
 
@@ -32,7 +31,9 @@ def begin(visitor: Session) -> None:
     # Which greys are shown was chosen while tuning; other presets go with the usual ones.
     greys = visitor.choice.unusual() if applied == _TUNED else {}
     plan = Plan(**films or {}, **_outputs(), greys=greys)
-    usual_name = f"{_told(plan)}, {datetime.now():%d %b %H:%M}"
+    if st.session_state.pop("batch started", False):
+        st.session_state["batch name"] = ""
+    usual_name = f"{plan.films}, {datetime.now():%d %b %H:%M}"
     name = st.text_input(
         "Name",
         key="batch name",
@@ -49,7 +50,7 @@ def begin(visitor: Session) -> None:
     if starts:
         run = runs.create(name or usual_name, plan, _taken(visitor, applied), _uploads(plan))
         run_process.start(run)
-        visitor.run = run.id
+        visitor.run, st.session_state["batch started"] = run.id, True
         st.rerun()
     asked = (plan, applied, tuple(visitor.settings.items()), [file.file_id for file in _files()])
     if looks:
@@ -60,10 +61,6 @@ def begin(visitor: Session) -> None:
     was_asked, outlook = st.session_state.get("batch outlook", (None, None))
     if outlook and was_asked == asked:
         _show(outlook)
-
-
-def _told(plan: Plan) -> str:
-    return plan.folder.rpartition("/")[2] or KINDS[plan.source]
 
 
 # --- which films ----------------------------------------------------------------------------------------------------
@@ -140,16 +137,33 @@ def _preset(visitor: Session) -> str:
     chosen = st.selectbox(
         "Preset", list(labels), key="batch preset", format_func=labels.__getitem__, persist_state="session"
     )
+    settings = visitor.settings
     if chosen == _MINE:
-        st.file_uploader("A .preset.json that was downloaded from RadTune", type=["json"], key="batch preset file")
-    else:
-        settings = visitor.settings if chosen == _TUNED else presets.builtin(chosen).settings
-        st.caption(frame.plain(", ".join(step.label for step, _ in active(settings) if step.switchable)))
+        file = st.file_uploader(
+            "A .preset.json that was downloaded from RadTune", type=["json"], key="batch preset file"
+        )
+        if file is None:
+            return chosen
+        preset = _of_file(file)
+        found = presets.check_fingerprint(preset)
+        if found.startswith("differs"):
+            st.warning(frame.plain(f"What this machine computes with it {found}."))
+        settings = preset.settings
+    elif chosen != _TUNED:
+        settings = presets.builtin(chosen).settings
+    st.caption(frame.plain(", ".join(step.label for step, _ in active(settings) if step.switchable)))
     return chosen
 
 
+def _of_file(file: Any) -> Preset:
+    try:
+        return presets.loads(file.getvalue())
+    except SettingsError as error:
+        raise PresetError(f"{file.name}: {error}") from None
+
+
 def _taken(visitor: Session, chosen: str) -> Preset:
-    """Return the preset that was chosen; raises `PresetError` where its file is refused."""
+    """Return the preset that was chosen; raises `PresetError` where there is none."""
     if chosen == _TUNED:
         return visitor.as_preset()
     if chosen != _MINE:
@@ -157,10 +171,7 @@ def _taken(visitor: Session, chosen: str) -> Preset:
     file = st.session_state.get("batch preset file")
     if file is None:
         raise PresetError("Choose the preset's file first.")
-    try:
-        return presets.loads(file.getvalue())
-    except SettingsError as error:
-        raise PresetError(f"{file.name}: {error}") from None
+    return _of_file(file)
 
 
 def _outputs() -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _found(
 def _counts(counts: dict[str, int]) -> None:
     labels = {"written": "Written", "skipped": "Left as they are", "failed": "Failed", "to_do": "Left to do"}
     shown = {label: counts[name] for name, label in labels.items() if counts[name] or name in ("written", "failed")}
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, gap="large"):
         for label, count in shown.items():
             st.metric(label, f"{count:,}", width="content")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
@@ -13,6 +15,8 @@ from pages.ui import downloads, frame, run_process, runs
 from pages.ui.run_process import Standing, State
 from pages.ui.runs import Run
 from pages.ui.state import Session, show
+from xray_core import presets
+from xray_core.encode import RANGES
 from xray_core.errors import XrayError
 from xray_core.rehearsal import duration
 from xray_core.report_command import books
@@ -73,14 +77,17 @@ def choose(visitor: Session) -> Run | None:
 def _list(visitor: Session) -> None:
     with frame.guarded():
         every = {run.id: run for run in runs.every()}
-        if visitor.run and visitor.run not in every and (old := runs.find(visitor.run)):
+        if visitor.run and visitor.run not in every:
+            old = runs.find(visitor.run)
+            if old is None:  # somebody else deleted it
+                st.rerun()
             every[old.id] = old
         show("batch run", visitor.run)
         st.radio(
             "Runs, newest first",
             ["", *every],
             key="batch run",
-            format_func=lambda run_id: frame.plain(every[run_id].name) if run_id else "**New run**",
+            format_func=_labels(every.values()).__getitem__,
             captions=["", *map(_caption, every.values())],
             on_change=_choose,
             args=(visitor,),
@@ -89,6 +96,16 @@ def _list(visitor: Session) -> None:
             st.caption("No runs yet.")
     if st.session_state.pop("batch run chosen", False):
         st.rerun()  # the whole page
+
+
+def _labels(listed: Collection[Run]) -> dict[str, str]:
+    """Return what the list calls each run; Streamlit takes two options of one label for the same."""
+    labels, used = {"": "**New run**"}, Counter[str]()
+    for run in reversed([*listed]):
+        used[run.name] += 1
+        number = f" ({used[run.name]})" if used[run.name] > 1 else ""
+        labels[run.id] = frame.plain(run.name + number)
+    return labels
 
 
 def _caption(run: Run) -> str:
@@ -136,13 +153,20 @@ def _watched(run: Run, visitor: Session, busy: bool) -> None:
     with frame.guarded():
         label, colour = STATES[standing.state]
         st.subheader(frame.plain(run.name))
-        st.badge(label, color=colour)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge(label, color=colour)
+            st.caption(frame.plain(_what(run)), width="content")
         if standing.words:
             (st.error if standing.state == "refused" else st.warning)(frame.plain(standing.words))
         if standing.busy:
             _progress(standing)
         _actions(run, visitor, standing)
         _results(run, standing)
+
+
+def _what(run: Run) -> str:
+    name = presets.load(str(run.preset)).name or "not named"
+    return f"{run.plan.films} · preset: {name} · {run.plan.format.upper()}, {RANGES[run.plan.range]}"
 
 
 def _progress(standing: Standing) -> None:
