@@ -412,7 +412,7 @@ def test_runs_of_one_name_are_told_apart(films: Path) -> None:
     first = made()
     first.folder.rename(first.folder.with_name("20260101-000000-00000000"))
     second = made()
-    page = well(batch(run=second.id))
+    page = batch(run=second.id)
     assert page.radio(key="batch run").options == ["**New run**", "a run \\(2\\)", "a run"]
 
 

@@ -128,7 +128,8 @@ def _bars(one: Distribution) -> list[tuple[float, float, int]]:
         return [bar for bar in zip(one.edges, one.edges[1:], one.counts, strict=False) if bar[2]]
     # All films have one value: a bar as wide as what is shown of it.
     half = _step(one.metric) / 2
-    return [(one.low - half, one.low + half, one.count)]
+    low = max(one.low - half, one.metric.low)
+    return [(low, low + 2 * half, one.count)]
 
 
 def _step(metric: Metric) -> float:
@@ -140,8 +141,8 @@ def _domain(metric: Metric, columns: list[Distribution], target: tuple[float, fl
     ends = [end for one in columns for low, high, _ in _bars(one) for end in (low, high)]
     ends += [end for end in target or () if metric.low < end < metric.high]
     low, high = min(ends), max(ends)
-    if high - low < 10 * _step(metric):
-        low, high = low - 5 * _step(metric), high + 5 * _step(metric)
+    if high - low < 3 * _step(metric):
+        low, high = max(low - 5 * _step(metric), metric.low), min(high + 5 * _step(metric), metric.high)
     room = 0.15 * (high - low)
     # Where no film is in it, the band would have no width.
     if target and target[0] > high - room:

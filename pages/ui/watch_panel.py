@@ -165,8 +165,11 @@ def _watched(run: Run, visitor: Session, busy: bool) -> None:
 
 
 def _what(run: Run) -> str:
-    name = presets.load(str(run.preset)).name or "not named"
-    return f"{run.plan.films} · preset: {name} · {run.plan.format.upper()}, {RANGES[run.plan.range]}"
+    words = [run.plan.films, f"{run.plan.format.upper()}, {RANGES[run.plan.range]}"]
+    with suppress(XrayError):
+        if name := presets.load(str(run.preset)).name:
+            words.insert(1, f"preset: {name}")
+    return " · ".join(words)
 
 
 def _progress(standing: Standing) -> None:
