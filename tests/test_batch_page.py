@@ -212,7 +212,7 @@ def test_what_a_killed_server_left_is_swept_away(films: Path, shelf: Path) -> No
 def test_a_folder_of_runs_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(places.RUNS_VARIABLE, str(tmp_path / "file"))
-    with pytest.raises(FileError):
+    with pytest.raises(FileError, match="The folder of the runs cannot be written"):
         made(Plan("samples"))
     assert runs.every() == []
 
@@ -414,6 +414,17 @@ def test_runs_of_one_name_are_told_apart(films: Path) -> None:
     second = made()
     page = batch(run=second.id)
     assert page.radio(key="batch run").options == ["**New run**", "a run \\(2\\)", "a run"]
+
+
+def test_a_long_list_is_cut_until_it_is_wanted(films: Path) -> None:
+    for number in range(12):
+        run = made(name=str(number))
+        run.folder.rename(run.folder.with_name(f"202601{number + 1:02}-000000-00000000"))
+    page = batch(run="20260101-000000-00000000")
+    newest = [str(number) for number in range(11, 1, -1)]
+    assert page.radio(key="batch run").options == ["**New run**", *newest, "0"]
+    page.toggle(key="batch all").set_value(True).run()
+    assert page.radio(key="batch run").options == ["**New run**", *newest, "1", "0"]
 
 
 def test_the_chosen_run_is_kept_over_a_change_of_page(films: Path) -> None:

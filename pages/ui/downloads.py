@@ -152,7 +152,7 @@ async def _answer(request: Request) -> Response:
     run_id, given, what = (str(request.path_params[name]) for name in ("run", "token", "what"))
     if not hmac.compare_digest(token(run_id).encode(), given.encode()):
         raise _RefusedError(403, "This link is not valid any more: open the page of the run again.")
-    run = runs.find(run_id)
+    run = await asyncio.to_thread(runs.find, run_id)
     if run is None or what not in KINDS:
         raise _RefusedError(404, "There is no such download.")
     headers = {
@@ -163,8 +163,8 @@ async def _answer(request: Request) -> Response:
     }
     if what == OUTPUTS:
         return StreamingResponse(zipped(run.out), media_type=KINDS[what], headers=headers)
-    done = run_process.standing(run).state == "done"
-    if done and what in _KEPT and (run.out / what).is_file() and not (run.out / what).is_symlink():
+    standing = await asyncio.to_thread(run_process.standing, run)
+    if standing.state == "done" and what in _KEPT and (run.out / what).is_file() and not (run.out / what).is_symlink():
         return FileResponse(run.out / what, media_type=KINDS[what], headers=headers)
     made = await asyncio.get_running_loop().run_in_executor(_EXPORTS, _exported, run, what)
     gone = BackgroundTask(shutil.rmtree, made.parent, True)

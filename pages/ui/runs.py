@@ -225,7 +225,8 @@ def draft(name: str, plan: Plan, preset: Preset, uploads: Uploads = ()) -> Itera
             (run.folder / _FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
             yield run
     except OSError as error:
-        raise not_written(error) from None
+        failure = not_written(error)
+        raise FileError(failure.code, f"The folder of the runs cannot be written: {failure}.") from None
 
 
 def _keep(uploads: Uploads, folder: Path) -> None:

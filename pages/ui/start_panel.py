@@ -137,6 +137,8 @@ def _preset(visitor: Session) -> str:
     chosen = st.selectbox(
         "Preset", list(labels), key="batch preset", format_func=labels.__getitem__, persist_state="session"
     )
+    if chosen not in labels:
+        raise PresetError("Choose a preset first.")
     settings = visitor.settings
     if chosen == _MINE:
         file = st.file_uploader(
@@ -191,7 +193,7 @@ def _outputs() -> dict[str, Any]:
     workers = right.number_input(
         "Processes", 1, most, most, key="batch workers", help="More are faster.", persist_state="session"
     )
-    return {"format": suffix, "range": kind, "workers": int(workers)}
+    return {"format": suffix, "range": kind, "workers": min(int(workers), most)}
 
 
 def _fits(suffix: str, kind: str) -> bool:

@@ -38,6 +38,7 @@ STATES: dict[State, tuple[str, Colour]] = {
 }
 _EVERY = 1.0
 _EVERY_IN_LIST = 3.0
+_LISTED = 10
 _LINKS = {
     downloads.OUTPUTS: "All results (zip)",
     downloads.CSV: "Log (CSV)",
@@ -76,7 +77,9 @@ def choose(visitor: Session) -> Run | None:
 
 def _list(visitor: Session) -> None:
     with frame.guarded():
-        every = {run.id: run for run in runs.every()}
+        listed = runs.every()
+        whole = len(listed) <= _LISTED or st.toggle(f"Show all {len(listed)}", key="batch all", persist_state="session")
+        every = {run.id: run for run in (listed if whole else listed[:_LISTED])}
         if visitor.run and visitor.run not in every:
             old = runs.find(visitor.run)
             if old is None:  # somebody else deleted it
