@@ -65,6 +65,9 @@ class Row:
     limit: list[float]
     opencv: list[float]
     other: list[float]
+    plain_work: list[float]
+    batch_work: list[float]
+    other_work: list[float]
 
 
 def phantoms(size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -109,20 +112,26 @@ def middle(pixels: np.ndarray, side: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
 
 
-def plain_seconds(source: Path, target: Path, films: int, side: int, **environment: str) -> float:
+def plain_seconds(source: Path, target: Path, films: int, side: int, **environment: str) -> tuple[float, float]:
     ordinary = {name: value for name, value in os.environ.items() if not name.startswith("OPENCV")} | environment
     words = [sys.executable, str(HERE / "plain_loop.py"), str(source), str(target), str(films), str(side)]
-    return float(subprocess.run(words, env=ordinary, check=True, capture_output=True, text=True).stdout)
+    said = subprocess.run(words, env=ordinary, check=True, capture_output=True, text=True).stdout.split()
+    return float(said[0]), float(said[1])
 
 
-def batch_seconds(checkout: Path, source: Path, target: Path, preset: str) -> tuple[float, float]:
-    """Return the seconds of the whole command, and those that it says itself."""
+def batch_seconds(checkout: Path, source: Path, target: Path, preset: str) -> tuple[float, float, float]:
+    """Return the seconds of the whole command, those that it says itself, and those of the processors."""
     words = [sys.executable, "-m", "xray_core", "batch", str(source), str(target), "--preset", preset]
-    start = time.perf_counter()
+    start, used = time.perf_counter(), work()
     done = subprocess.run(
         [*words, "--workers", str(WORKERS), "--json"], cwd=checkout, check=True, capture_output=True, text=True
     )
-    return time.perf_counter() - start, json.loads(done.stdout)["seconds"]
+    return time.perf_counter() - start, json.loads(done.stdout)["seconds"], work() - used
+
+
+def work() -> float:
+    """Return the seconds that processors worked for processes that this one has started and that have ended."""
+    return sum(os.times()[2:4])
 
 
 def limit_seconds(function: Callable[[Task], None], source: Path, target: Path, side: int) -> float:
@@ -135,7 +144,7 @@ def limit_seconds(function: Callable[[Task], None], source: Path, target: Path, 
 def measured(title: str, films: list[bytes], count: int, preset: str, rounds: int, against: Path | None) -> Row:
     """Measure one kind of film with one preset."""
     side = SIDES[preset]
-    rates: list[list[float]] = [[], [], [], [], [], []]
+    rates: list[list[float]] = [[] for _ in range(9)]
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in")
         source.mkdir()
@@ -144,14 +153,19 @@ def measured(title: str, films: list[bytes], count: int, preset: str, rounds: in
             (source / f"{number:05}.png").write_bytes(films[number % len(films)])
         for _ in range(rounds):
             some = count // PLAIN_SHARE
-            rates[0].append(some / plain_seconds(source, Path(folder, "plain"), some, side))
-            whole, inside = batch_seconds(HERE.parent, source, Path(folder, "batch"), preset)
+            wall, used = plain_seconds(source, Path(folder, "plain"), some, side)
+            rates[0].append(some / wall)
+            rates[6].append(some / used)
+            whole, inside, used = batch_seconds(HERE.parent, source, Path(folder, "batch"), preset)
             rates[1].append(count / whole)
             rates[2].append(count / inside)
+            rates[7].append(count / used)
             rates[3].append(count / limit_seconds(limit_task, source, Path(folder, "limit"), side))
             rates[4].append(count / limit_seconds(opencv_task, source, Path(folder, "opencv"), side))
             if against is not None:
-                rates[5].append(count / batch_seconds(against, source, Path(folder, "other"), preset)[0])
+                whole, _, used = batch_seconds(against, source, Path(folder, "other"), preset)
+                rates[5].append(count / whole)
+                rates[8].append(count / used)
             if len(rates[0]) == 1:
                 check(source, Path(folder, "batch"), len(films), side)
             for name in ("plain", "batch", "limit", "opencv", "other"):
@@ -180,16 +194,20 @@ def line(row: Row) -> str:
     ]
     cells = [row.title, f"{row.ratio_png:.1f}", *rates, f"**{ratio(row.batch, row.plain):.1f}**"]
     cells += [f"{ratio(row.inside, row.plain):.1f}", f"**{ratio(row.batch, row.limit):.2f}**"]
-    cells += [f"{ratio(row.batch, row.opencv):.2f}"]
-    cells += [f"{ratio(row.batch, row.other):.2f}"] if row.other else []
+    cells += [f"{ratio(row.batch, row.opencv):.2f}", f"{ratio(row.batch_work, row.plain_work):.1f}"]
+    cells += [f"{ratio(row.batch, row.other):.2f}", f"{ratio(row.batch_work, row.other_work):.2f}"] if row.other else []
     return f"| {' | '.join(cells)} |"
 
 
 def table(rows: list[Row]) -> list[str]:
     other = rows[0].other
     head = "| film, preset | packs to 1: | plain | batch | limit | by OpenCV | batch / plain | without start "
-    head += "| batch / limit | batch / by OpenCV |"
-    return [head + (" batch / other |" if other else ""), "|---" * (11 if other else 10) + "|", *map(line, rows)]
+    head += "| batch / limit | batch / by OpenCV | batch / plain by work |"
+    return [
+        head + (" batch / other | by work |" if other else ""),
+        "|---" * (13 if other else 11) + "|",
+        *map(line, rows),
+    ]
 
 
 def main() -> None:
@@ -226,6 +244,7 @@ def main() -> None:
         "its start to its end, with all metrics and the log; *without start*: by the seconds that it says itself.",
         f"- *Limit*: the same pool of {WORKERS} processes, from their start, doing nothing but read, decode, encode "
         "and write, with the same codecs; *by OpenCV*: with `imread` and `imwrite` instead.",
+        "- *By work*: films a second of processor time, start and log included, whatever else the machine does.",
         "- `published` scales to 224 x 224, `standard` keeps the size. Films are 8-bit gray PNGs by OpenCV.",
         "",
         *table(rows),

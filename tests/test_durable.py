@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from xray_core.errors import RunError
 from xray_core.files import write
 from xray_core.image import Image
 from xray_core.manifest import Task
+from xray_core.pool import run_tasks
 from xray_core.run_folder import STATE, Phase, Progress, RunFolder
 
 Textured = Callable[..., Image]
@@ -103,6 +105,35 @@ def test_workers_that_are_killed_cost_nothing(films: Path, whole: Path, tmp_path
     assert (code, killed) == (0, 5), words
     assert outputs(target) == outputs(whole)
     assert but_time(by_path(target)) == but_time(by_path(whole))
+
+
+class Poisoned:
+    """Processes of this machine, whose decoder a file of one name kills, and another keeps for ever."""
+
+    def run(self, job: Job, tasks: Iterator[Task]) -> Generator[Any]:
+        return run_tasks(partial(poisoned, job), tasks, 2, job.time_limit, ticks=True)
+
+
+def poisoned(job: Job, task: Task) -> Any:
+    if task.path.name == "crash.png":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if task.path.name == "hang.png":
+        time.sleep(600)
+    return batch_task.process(job, task)
+
+
+def test_a_file_that_kills_and_one_that_hangs_are_named_and_the_run_goes_on(films: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(films, source)
+    for name in ("crash.png", "hang.png"):
+        shutil.copy(films / "0" / "film_000.png", source / "1" / name)
+    summary = apply(source, target, engine=Poisoned(), time_limit=2.0)
+    assert (summary.written, summary.failed) == (150, {"CRASH": 1, "TIMEOUT": 1})
+    rows = by_path(target)
+    assert rows["1/crash.png"]["reason"] == "CRASH: the decoder crashed, twice"
+    assert rows["1/hang.png"]["reason"] == "TIMEOUT: took longer than 2 s, twice"
+    again = apply(source, target, engine=Poisoned(), time_limit=2.0, resume=True)
+    assert (again.written, again.unchanged, again.failures) == (0, 150, 2)
 
 
 def command_of(pid: str) -> bytes:

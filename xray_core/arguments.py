@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 
 from xray_core import __version__, encode, files, presets
 from xray_core.dicom_choice import CHOICES, DicomChoice
-from xray_core.errors import RunCode
+from xray_core.errors import RunCode, SettingsError
 from xray_core.limits import Limits, declared
 from xray_core.names import printable
 from xray_core.pipeline import Settings, parameters
 from xray_core.stored import Levels, check_levels
+from xray_core.stores import Place, place
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 STOPPED: dict[RunCode, int] = {
@@ -119,9 +120,11 @@ def _add_batch(commands: argparse._SubParsersAction[_Parser]) -> None:
     many.set_defaults(command="batch")
 
 
-def _place(text: str) -> Path | str:
-    # As a path, a URL would lose one of its slashes.
-    return text if "://" in text else Path(text)
+def _place(text: str) -> Place:
+    try:
+        return place(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _shard(text: str) -> tuple[int, int]:

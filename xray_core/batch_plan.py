@@ -19,7 +19,7 @@ from xray_core.pipeline import geometry
 from xray_core.presets import Preset, diff, fingerprint, loads, with_settings
 from xray_core.run_folder import STATE, RunFolder
 from xray_core.stored import Levels, check_levels
-from xray_core.stores import Folder, OutFolder, Packed, Place, Source, Target
+from xray_core.stores import Folder, OutFolder, Packed, Place, Source, Target, place
 
 PRESET = "used.preset.json"
 RUN = "run.json"
@@ -98,7 +98,7 @@ def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
     if isinstance(source, str):
         from xray_core.remote import RemoteFolder  # takes 0.1 s: only those who use an object store wait for it
 
-        return RemoteFolder(source)
+        return RemoteFolder(source, only)
     return Folder(source, only) if source.is_dir() else Packed(source, limits)
 
 
@@ -150,7 +150,13 @@ def prepare(
     if options.get("levels") is not None:
         check_levels(options["levels"])
     only = None
-    if isinstance(source, Path):
+    source, target = (place(one) if isinstance(one, str) else one for one in (source, target))
+    if isinstance(source, str):
+        from xray_core.remote import found
+
+        _check_urls_apart(source, target)
+        source, only = found(source)
+    else:
         if not source.exists():
             raise SettingsError(f"{source}: no such file or folder")
         packed = source.is_file() and is_archive(source, limits)
@@ -182,6 +188,13 @@ def _check_apart(source: Path, target: Place) -> None:
         raise SettingsError(f"{target}: this is a file; the outputs need a folder")
 
 
+def _check_urls_apart(source: str, target: Place) -> None:
+    if isinstance(target, str):
+        here, there = (f"{one.rstrip('/')}/" for one in (source, target))
+        if here.startswith(there) or there.startswith(here):
+            raise SettingsError(f"{target}: the outputs' place is that of the inputs, in it, or around it")
+
+
 def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
     """Refuse a target that holds something else than the run that is to go on there.
 
@@ -199,12 +212,18 @@ def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
         with Manifest(folder.manifest) as manifest:
             _same_run(job, manifest)
         return
-    if isinstance(job.target, str) or not job.target.is_dir():
+    if isinstance(job.target, str):
+        if job.shard[1] == 1 and next(target_of(job.target, folder.parts).sizes(), None) is not None:
+            raise SettingsError(
+                f"{job.target}: it is not empty, and {job.state} holds no books of a run there; choose another, or say "
+                "--overwrite"
+            )
+        return
+    if not job.target.is_dir():
         return
     if (job.target / PRESET).is_file() or (job.target / LOG).is_file():
-        words = "say --overwrite" if resume else "say --resume to go on with it, or --overwrite"
         if job.shard[1] == 1:
-            raise SettingsError(f"{job.target}: the folder holds a run without its books ({STATE}); {words}")
+            raise SettingsError(f"{job.target}: the folder holds a run without its books ({STATE}); say --overwrite")
     elif any(entry.name != STATE for entry in job.target.iterdir()) and job.shard[1] == 1:
         raise SettingsError(f"{job.target}: the folder is not empty; choose another, or say --overwrite")
 

@@ -24,6 +24,8 @@ SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz", ".npy", ".dcm", ".dicom", ".bmp", ".gif", ".webp", ".jp2"]
 )
 """Files with these suffixes count as pictures when a folder is listed, whatever is in them."""
+HEAD = 132
+"""So many bytes tell what a file is."""
 
 
 def read(
@@ -63,8 +65,11 @@ def read_bytes(path: str | os.PathLike[str], limits: Limits | None = None) -> by
         raise FileError("READ", reason(error)) from error
 
 
-def reason(error: OSError) -> str:
-    """Return an operating system's error in words, without the path it may carry."""
+def reason(error: OSError, otherwise: str = "") -> str:
+    """Return an operating system's error in words, without the path it may carry.
+
+    `otherwise` takes the place of the system's own words, where they may be those of a library.
+    """
     words = {
         errno.ENOENT: "the file or folder does not exist",
         errno.EACCES: "permission denied",
@@ -75,7 +80,7 @@ def reason(error: OSError) -> str:
         errno.EROFS: "the disk is read-only",
         errno.ENAMETOOLONG: "the name is too long",
     }
-    return words.get(error.errno or 0, (error.strerror or type(error).__name__).lower())
+    return words.get(error.errno or 0, otherwise or (error.strerror or type(error).__name__).lower())
 
 
 def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
@@ -121,7 +126,7 @@ def scan(
             elif entry.is_file(follow_symlinks=False) and _is_picture(entry):
                 yield Path(folder, entry.name), entry
             else:
-                counts["zip archives" if entry.name.lower().endswith(".zip") else "no pictures"] += 1
+                counts[kind_passed_over(entry.name)] += 1
         except OSError:
             counts["not readable"] += 1
 
@@ -135,19 +140,33 @@ def _entries(folder: Path, counts: Counter[str], in_order: bool) -> Iterator[os.
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in SUFFIXES or _looks_like_a_picture(Path(entry.path))
-
-
-def _looks_like_a_picture(path: Path) -> bool:
-    if path.name == "DICOMDIR":  # the table of contents of a disc: DICOM, but of no film
-        return False
+    named = named_as_picture(entry.name)
+    if named is not None:
+        return named
     try:
-        with path.open("rb") as file:
-            container = container_of(file.read(132))
+        with open(entry.path, "rb") as file:
+            return begins_as_picture(file.read(HEAD))
     except OSError:
         return False
+
+
+def named_as_picture(name: str) -> bool | None:
+    """Whether a file counts as a picture by its name; None where its first bytes have to tell."""
+    if os.path.splitext(name)[1].lower() in SUFFIXES:
+        return True
+    # The table of contents of a disc is DICOM, but of no film.
+    return False if name == "DICOMDIR" else None
+
+
+def begins_as_picture(head: bytes) -> bool:
+    """Whether a file counts as a picture by its first `HEAD` bytes."""
     # Any zip archive starts like an NPZ.
-    return container not in (None, "NPZ")
+    return container_of(head) not in (None, "NPZ")
+
+
+def kind_passed_over(name: str) -> str:
+    """Return what a file that counts as no picture is counted as."""
+    return "zip archives" if name.lower().endswith(".zip") else "no pictures"
 
 
 def write(

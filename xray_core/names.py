@@ -28,13 +28,15 @@ def plain_name(path: PurePath, suffix: str) -> Path:
 
     Every name is made safe, see `safe_name`.
     """
-    return _safe_folder(path.parent) / _fitting(_safe(PurePath(path.name)).stem, suffix)
+    name = _safe_name(path)
+    dot = name.rfind(".")
+    return _safe_folder(path.parent) / _fitting(name[:dot] if 0 < dot < len(name) - 1 else name, suffix)
 
 
 def full_name(path: PurePath, suffix: str, number: int = 1) -> Path:
     """Return the output's path for an input whose plain name is taken: with its own suffix, from 2 on with a number."""
     ending = suffix if number == 1 else f"_{number}{suffix}"
-    return _safe_folder(path.parent) / _fitting(_safe(PurePath(path.name)).name, ending)
+    return _safe_folder(path.parent) / _fitting(_safe_name(path), ending)
 
 
 def safe_folders(path: PurePath) -> tuple[Path, ...]:
@@ -74,14 +76,14 @@ def safe_name(name: str) -> str:
     return "_" + safe if not safe or safe[0] in _ACTED_ON or _RESERVED.match(safe) else safe
 
 
-def _safe(path: PurePath) -> Path:
-    return Path(*(_fitting(safe_name(part), "") for part in path.parts if part != path.anchor))
+def _safe_name(path: PurePath) -> str:
+    return _fitting(safe_name(path.name), "")
 
 
 @lru_cache(maxsize=1024)
 def _safe_folder(path: PurePath) -> Path:
     """Return a folder's path made safe; most files share theirs with the one before."""
-    return _safe(path)
+    return Path(*(_fitting(safe_name(part), "") for part in path.parts if part != path.anchor))
 
 
 def _fitting(stem: str, ending: str) -> str:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,6 +25,7 @@ from xray_core.limits import bound_memory
 T = TypeVar("T")
 R = TypeVar("R")
 
+_START_LIMIT = 120.0  # seconds
 _QUEUED = 2  # tasks in a worker's pipe: one at work, one so that it never waits
 
 
@@ -86,7 +87,7 @@ def run_tasks(
     function
         Importable by name and free of exceptions: it catches its own. Runs in a process of one OpenCV thread.
     tasks
-        Read only as far as workers need.
+        Read only as far as workers need. Asked again after its end while tasks run, since more may have come.
     workers
         Number of processes.
     time_limit
@@ -106,7 +107,8 @@ def run_tasks(
     def start() -> _Worker[T]:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, function, memory_limit), daemon=True)
-        process.start()
+        with _without_interrupts():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -177,14 +179,30 @@ def run_tasks(
                         worker.tasks.popleft()
                         yield result
                     worker.started = True
-                elif time.monotonic() - worker.since > time_limit and (lost := bury(worker, timed_out=True)):
-                    yield lost
+                else:
+                    # What a process takes to start is no fault of its first task.
+                    limit = time_limit if worker.started else max(time_limit, _START_LIMIT)
+                    if time.monotonic() - worker.since > limit and (lost := bury(worker, timed_out=True)):
+                        yield lost
     finally:
         for worker in crew:
             worker.process.kill()
         for worker in crew:
             # What it is writing is whole, or never was, before the caller goes on.
             worker.process.join()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that no Ctrl-C reaches, in their first moments neither; ours comes through afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(process: BaseProcess) -> None:

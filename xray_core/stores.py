@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,16 +17,42 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from xray_core.archive import Archive
-from xray_core.errors import FileError
+from xray_core.errors import FileError, SettingsError
 from xray_core.files import not_written, read_bytes, scan, write_bytes
 from xray_core.limits import Limits
 
 Place = Path | str
 """A path, or a URL."""
 
+# A key may hold slashes: whatever stands between the scheme and the last @.
+_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^@]*:[^@]*@", re.IGNORECASE)
+
 _RACY_NS = 2_000_000_000  # the coarsest time stamps of a file system (FAT's)
+
+
+def place(text: str) -> Place:
+    """Return the place that a text names: a path, or a URL.
+
+    Raises
+    ------
+    SettingsError
+        If the URL holds what looks like a password: it would stand in logs and in the books of runs.
+    """
+    if "://" not in text:
+        return Path(text)
+    if _PASSWORD.match(text):
+        raise SettingsError(
+            "a URL with a password in it is refused, for it would stand in logs; give credentials as the store's own "
+            "tools take them: by the environment or their configuration"
+        )
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() in ("http", "https") and "?" in rest:
+        raise SettingsError("a URL with a ? is refused: what follows may be a secret, and would stand in logs")
+    return Path(url2pathname(urlsplit(text).path)) if scheme.lower() in ("file", "local") else text
 
 
 @dataclass(frozen=True, slots=True)
