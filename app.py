@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pages.ui import live
+from pages.ui import downloads, live
 from xray_core.isolated import DECODER
 
 
@@ -112,4 +112,4 @@ async def warm(app: Any) -> AsyncIterator[None]:
     yield
 
 
-app = st.App("home.py", routes=live.routes(), middleware=[Middleware(Guard)], lifespan=warm)
+app = st.App("home.py", routes=[*live.routes(), *downloads.routes()], middleware=[Middleware(Guard)], lifespan=warm)
