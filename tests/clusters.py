@@ -101,6 +101,16 @@ class Nodes:
         """Start another worker, of one thread."""
         self.workers.append(self._start("worker", self.address, "--nthreads", "1", "--death-timeout", "20", *arguments))
 
+    def served(self) -> list[int]:
+        """The processes of ours that run shards on these nodes."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                ours = b"from xray_core.node import serve" in (folder / "cmdline").read_bytes()
+                if ours and os.fsencode(self._folder) in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+        return found
+
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """Kill a scheduler, or a worker with its nanny, as a machine that loses its power does."""
         with suppress(ProcessLookupError):
@@ -115,13 +125,3 @@ class Nodes:
         """End them all."""
         for process in self._processes:
             self.kill(process)
-
-
-def served() -> list[int]:
-    """The processes of ours that run shards on this machine."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if b"from xray_core.node import serve" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from browser import browser, contexts, server, visit  # noqa: F401  # fixtures: one server and browser for all files
+from buckets import bucket, s3  # noqa: F401  # a store for all files
 from hypothesis import settings
 
 import xray_core  # noqa: F401  # first of all: it fixes how OpenCV computes, whichever test file imports cv2 next

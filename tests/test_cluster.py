@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from batches import apply, but_time, by_path, outputs
+from buckets import fetched, sent
 
 from xray_core.batch_plan import Job, prepare
 from xray_core.batch_task import process
@@ -29,7 +30,7 @@ from xray_core.manifest import Manifest, Task
 from xray_core.presets import builtin, create
 
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
-from clusters import Nodes, served, wait_for
+from clusters import Nodes, wait_for
 
 from xray_core import cluster, node
 from xray_core.cluster import Cluster
@@ -45,8 +46,8 @@ COUNT = 240
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """A scheduler and three workers, for tests that lose none of them."""
+def nodes(s3: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A scheduler and three workers, for tests that lose none of them; they hold the credentials of a store."""
     with Nodes(tmp_path_factory.mktemp("nodes")) as nodes:
         yield nodes
 
@@ -130,26 +131,47 @@ def test_a_cluster_gives_what_one_machine_gives(nodes: Nodes, films: Path, local
     assert f"{COUNT} written, 2 failed" in done.stderr
     assert "distributed" not in done.stderr
     same(target, local)
-    assert not served()
+    assert not nodes.served()
 
     again = apply(films, target, preset=builtin("classifier-224"), engine=Cluster(nodes.address), resume=True)
     assert (again.written, again.unchanged, again.failures) == (0, COUNT, 2)
 
 
+def test_nodes_take_films_from_a_store_and_put_outputs_onto_it(
+    nodes: Nodes, bucket: str, few: Path, tmp_path: Path
+) -> None:
+    sent(few, f"{bucket}/in")
+    summary = apply(f"{bucket}/in", f"{bucket}/out", state=tmp_path / "state", engine=Cluster(nodes.address))
+    assert summary.written == 12
+    apply(few, tmp_path / "local")
+    there, local = fetched(f"{bucket}/out"), outputs(tmp_path / "local")
+    assert {name: there[name] for name in local} == local
+
+
+def test_a_run_that_is_killed_leaves_no_work_behind(nodes: Nodes, films: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "xray_core", "batch", str(films), str(tmp_path / "out"), "--cluster", nodes.address]
+    run = subprocess.Popen(line, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    wait_for(lambda: list((tmp_path / "out").glob("site_*/*.png")))
+    run.kill()
+    run.wait()
+    wait_for(lambda: not nodes.served(), 15)
+    assert len(list((tmp_path / "out").glob("site_*/*.png"))) < COUNT
+
+
 def test_a_file_that_kills_and_one_that_hangs_cost_a_row_each(nodes: Nodes, few: Path, tmp_path: Path) -> None:
     for name in ("kills_1.png", "hangs_1.png"):
         (few / name).write_bytes((few / "film_00.png").read_bytes())
-    summary = apply(few, tmp_path / "out", engine=Cluster(nodes.address), time_limit=4.0)
+    summary = apply(few, tmp_path / "out", engine=Cluster(nodes.address), time_limit=7.0)
     assert summary.failed == {"CRASH": 1, "TIMEOUT": 1}
     assert summary.written == 12
     rows = by_path(tmp_path / "out")
     assert rows["kills_1.png"]["reason"].startswith("CRASH: the decoder crashed")
-    assert rows["hangs_1.png"]["reason"].startswith("TIMEOUT: took longer than 4 s")
+    assert rows["hangs_1.png"]["reason"].startswith("TIMEOUT: took longer than 7 s")
 
 
 def test_a_process_that_dies_with_its_shard_is_replaced(nodes: Nodes, films: Path, local: Path, tmp_path: Path) -> None:
     run = Aside(films, tmp_path / "out", engine=Cluster(nodes.address))
-    for process_of_ours in served()[:2]:
+    for process_of_ours in nodes.served()[:2]:
         os.kill(process_of_ours, signal.SIGKILL)
     summary = run.result()
     assert (summary.written, summary.failures) == (COUNT, 2)
@@ -164,7 +186,7 @@ def test_a_shard_that_is_lost_again_and_again_ends_the_run(
     with pytest.raises(RunError, match="were lost 2 times") as stopped:
         apply(few, tmp_path / "out", engine=Cluster(nodes.address))
     assert stopped.value.code == "CLUSTER_LOST"
-    wait_for(lambda: not served(), 10)
+    wait_for(lambda: not nodes.served(), 10)
 
 
 def test_closing_ends_the_work_of_the_nodes(nodes: Nodes, few: Path, tmp_path: Path) -> None:
@@ -185,7 +207,7 @@ def test_closing_ends_the_work_of_the_nodes(nodes: Nodes, few: Path, tmp_path: P
         started = time.monotonic()
         results.close()
         assert time.monotonic() - started < 5
-        assert not served()
+        assert not nodes.served()
 
 
 def test_there_are_ticks_while_nothing_ends(nodes: Nodes, few: Path, tmp_path: Path) -> None:
@@ -321,7 +343,7 @@ def test_workers_go_and_come_and_then_the_scheduler_goes(
         assert isinstance(lost, RunError), lost
         assert lost.code == "CLUSTER_LOST"
         # The workers find it out by themselves, and nothing writes behind the back of who goes on.
-        wait_for(lambda: not served(), 20)
+        wait_for(lambda: not nodes.served(), 20)
         some = len(outputs(target))
         assert 0 < some < COUNT
     summary = apply(films, target, preset=builtin("classifier-224"), resume=True)
@@ -339,6 +361,7 @@ def test_a_scheduler_that_hangs_and_one_without_workers(
             apply(few, tmp_path / "out", preset=builtin("classifier-224"), engine=Cluster(nodes.address))
         assert stopped.value.code == "CLUSTER_LOST"
         nodes.add()
+        wait_for(lambda: "Register worker" in nodes.said("scheduler"))
         (few / "hangs_1.png").write_bytes((few / "film_00.png").read_bytes())
         run = Aside(few, tmp_path / "out", engine=Cluster(nodes.address), resume=True)
         nodes.scheduler.send_signal(signal.SIGSTOP)

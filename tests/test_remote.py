@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from batches import QUICK, apply, but_time, by_path, contents, outputs
+from buckets import KEY, SECRET, fetched, sent
 
 from xray_core.batch_log import LOG
 from xray_core.batch_plan import PRESET, prepare
@@ -31,7 +32,6 @@ from xray_core.remote import RemoteFolder, RemoteOut, found  # noqa: E402
 
 Textured = Callable[..., Image]
 ROOT = Path(__file__).parents[1]
-KEY, SECRET = "KANARIENSCHLUESSEL", "KANARIENGEHEIMNIS"
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def memory() -> Iterator[str]:
     """A folder in memory, as a URL."""
     folder = f"memory://{uuid.uuid4().hex}"
     yield folder
-    fsspec.url_to_fs(folder)[0].rm(folder, recursive=True) if fsspec.url_to_fs(folder)[0].exists(folder) else None
+    system, root = fsspec.url_to_fs(folder)
+    for path in system.find(root):
+        del system.store[path]
 
 
 @pytest.fixture
@@ -60,14 +62,6 @@ def films(textured: Textured, tmp_path: Path) -> Path:
     (source / ".trash").mkdir()
     (source / ".trash" / "film.png").write_bytes(b"x")
     return source
-
-
-def sent(folder: Path, url: str) -> None:
-    """Put a folder's files onto a store."""
-    system, root = fsspec.url_to_fs(url)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            system.pipe_file(f"{root}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
 
 # --- Any store --------------------------------------------------------------------------------------------------------
@@ -300,39 +294,6 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
     line = [sys.executable, "-m", "xray_core", "batch", *map(str, arguments)]
     settings = {"PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(line, env=os.environ | settings, capture_output=True, text=True, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of a server, with credentials in the environment."""
-    pytest.importorskip("s3fs", reason="requirements-cluster.txt is not installed")
-    server = pytest.importorskip("moto.server", reason="requirements-dev.txt is not installed")
-    threaded = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    threaded.start()
-    host, port = threaded.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", KEY)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        yield f"http://{host}:{port}"
-    threaded.stop()
-
-
-@pytest.fixture
-def bucket(s3: str) -> Iterator[str]:
-    """An empty bucket, as a URL."""
-    url = f"s3://films-{uuid.uuid4().hex[:12]}"
-    system = fsspec.url_to_fs(url)[0]
-    system.call_s3("create_bucket", Bucket=url[5:])
-    yield url
-    system.clear_instance_cache()
-
-
-def fetched(url: str) -> dict[str, bytes]:
-    """Every file below a place on a store."""
-    target = RemoteOut(url)
-    return {name: target.read(PurePath(name)) for name, _ in target.sizes()}
 
 
 def test_from_store_to_store_gives_what_from_folder_to_folder_gives(

@@ -304,7 +304,8 @@ class _Dispatch:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what Dask says of its own accord off the terminal."""
+    """Keep what Dask says of its own accord off the terminal, and out of this process's memory what it sent."""
+    import dask
     from distributed.versions import VersionMismatchWarning
 
     names = [
@@ -315,7 +316,8 @@ def _silence() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", category=VersionMismatchWarning)
     try:
-        yield
+        with dask.config.set({"distributed.admin.low-level-log-length": 10}):
+            yield
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)

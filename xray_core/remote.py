@@ -10,7 +10,7 @@ import errno
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
@@ -222,7 +222,7 @@ class RemoteOut:
         with suppress(OSError):
             grown.unlink()
 
-    def _send(self, path: PurePath, send: Any) -> None:
+    def _send(self, path: PurePath, send: Callable[[str], object]) -> None:
         store = self._store
         place = store.at(path)
         try:
