@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import io
 import logging
 import os
 import re
@@ -62,18 +61,24 @@ def link(run: Run, what: str) -> str:
     return f"{base()}/runs/{run.id}/{token(run.id)}/{what}"
 
 
-class _Sink(io.RawIOBase):
-    """What is written to it is taken away piece by piece; it cannot be sought in, as a connection can't."""
+class _Sink:
+    """What is written to it is taken away piece by piece; it cannot be sought in, as a connection can't.
+
+    No file of Python's: of a download that is broken off, the garbage collection might close that before the archive.
+    """
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+    def write(self, data: bytes) -> int:
         self._pieces.append(bytes(data))
         return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def take(self) -> bytes:
         taken = b"".join(self._pieces)
