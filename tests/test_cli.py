@@ -121,7 +121,7 @@ def test_version(call: Callable[..., Said]) -> None:
 
 def test_the_program_s_two_names_are_one() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert 'radtune = "xray_core.cli:main"' in text
+    assert 'radtune = "xray_core.__main__:main"' in text
     assert command("--help")[1].startswith("usage: radtune")
 
 

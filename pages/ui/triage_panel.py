@@ -48,8 +48,15 @@ def _found(
 
 
 def _counts(counts: dict[str, int]) -> None:
-    labels = {"written": "Written", "skipped": "Left as they are", "failed": "Failed", "to_do": "Left to do"}
-    shown = {label: counts[name] for name, label in labels.items() if counts[name] or name in ("written", "failed")}
+    labels = {
+        "written": "Written",
+        "skipped": "Left as they are",
+        "on_target": "Meet all targets",
+        "failed": "Failed",
+        "to_do": "Left to do",
+    }
+    always = ("written", "on_target", "failed")
+    shown = {label: counts[name] for name, label in labels.items() if counts[name] or name in always}
     with st.container(horizontal=True, gap="large"):
         for label, count in shown.items():
             st.metric(label, f"{count:,}", width="content")
