@@ -141,10 +141,14 @@ def test_only_failures(manifest: Manifest) -> None:
 
 def test_rows_replace_those_of_before_and_name_the_outputs_that_nothing_tells_of_any_more(manifest: Manifest) -> None:
     task = next(manifest.tasks())
-    assert manifest.record([(task, good(task, 3))]) == []
+    assert list(manifest.stale([(task, good(task, 3))])) == []
+    manifest.record([(task, good(task, 3))])
     assert [row["path"] for row in manifest.rows()] == [f"a.tif//page {page} of 3" for page in (1, 2, 3)]
-    assert manifest.record([(task, good(task, 2))]) == [PurePath("a.page3.png")]
-    assert set(manifest.record([(task, bad())])) == {PurePath("a.page1.png"), PurePath("a.page2.png")}
+    assert list(manifest.stale([(task, [])])) == []
+    assert list(manifest.stale([(task, good(task, 2))])) == [PurePath("a.page3.png")]
+    manifest.record([(task, good(task, 2))])
+    assert set(manifest.stale([(task, bad())])) == {PurePath("a.page1.png"), PurePath("a.page2.png")}
+    manifest.record([(task, bad())])
     assert [(row["path"], row["status"]) for row in manifest.rows()] == [("a.tif", "FAILURE")]
 
 

@@ -84,7 +84,7 @@ def batch(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say(f"interrupted; to go on: {shlex.join(_resuming())}")
         return INTERRUPTED
-    if not summary.found:
+    if summary.found == 0:
         say(f"radtune: {arguments.input}: 0 images found{_left_out(summary.passed_over)}")
         return REFUSED
     if arguments.html and job.shard[1] == 1 and (summary.worked or not has_report(job)):

@@ -355,29 +355,28 @@ class Manifest:
 
     # --- What was done ------------------------------------------------------------------------------------------------
 
-    def record(self, results: Iterable[tuple[Task, Sequence[Row]]]) -> list[PurePath]:
+    def stale(self, results: Iterable[tuple[Task, Sequence[Row]]]) -> Iterator[PurePath]:
+        """Yield the outputs of an earlier time that these results, which are not yet recorded, no longer have."""
+        for task, rows in results:
+            made = {row["output"] for row in rows if row.get("output")}
+            before = self._db.execute("SELECT output FROM rows WHERE file = ? AND output != ''", (task.number,))
+            yield from (PurePath(output) for (output,) in before.fetchall() if rows and output not in made)
+
+    def record(self, results: Iterable[tuple[Task, Sequence[Row]]]) -> None:
         """Take in what became of files, all or nothing; none of its rows where a file was found unchanged.
 
         Parameters
         ----------
         results
             Each file with the rows of its pages, without what the whole run has in common.
-
-        Returns
-        -------
-        stale
-            Outputs of an earlier time that these results no longer have.
         """
-        stale = []
         with self._changing():
             for task, rows in results:
                 if not rows:
                     update = f"UPDATE files SET state = {_DONE}, done_stamp = ? WHERE id = ?"
                     self._db.execute(update, (task.stamp, task.number))
                     continue
-                made = {row["output"] for row in rows if row.get("output")}
-                before = self._db.execute("SELECT output FROM rows WHERE file = ? AND output != ''", (task.number,))
-                stale += [PurePath(output) for (output,) in before if output not in made]
+                self.say("exported", False)
                 self._db.execute("DELETE FROM rows WHERE file = ?", (task.number,))
                 marks = ", ".join("?" * (len(STORED) + 4))
                 self._db.executemany(
@@ -390,7 +389,6 @@ class Manifest:
                 failed = any(row["status"] == "FAILURE" for row in rows)
                 change = (_FAILED, None, task.number) if failed else (_DONE, task.stamp, task.number)
                 self._db.execute("UPDATE files SET state = ?, done_stamp = ? WHERE id = ?", change)
-        return stale
 
     def rows(
         self, where: str = "1", values: Sequence[object] = (), *, order: str = _IN_ORDER, limit: int = -1
