@@ -8,7 +8,7 @@ import hashlib
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pages.ui import live
+from pages.ui import downloads, live
 from xray_core.isolated import DECODER
 
 
@@ -94,7 +94,8 @@ def answer_at_once() -> None:
             and found.type == socket.SOCK_STREAM
             and found.family in (socket.AF_INET, socket.AF_INET6)
         ):
-            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # closed already
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 @asynccontextmanager
@@ -112,4 +113,4 @@ async def warm(app: Any) -> AsyncIterator[None]:
     yield
 
 
-app = st.App("home.py", routes=live.routes(), middleware=[Middleware(Guard)], lifespan=warm)
+app = st.App("home.py", routes=[*live.routes(), *downloads.routes()], middleware=[Middleware(Guard)], lifespan=warm)

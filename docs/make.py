@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -53,14 +55,21 @@ def _band(metric: Metric) -> str:
 
 
 def screenshots(folder: Path) -> None:
-    """Serve the app, and take a picture of the Tune page and one of all its views."""
+    """Serve the app, and take pictures of the Tune page, of all its views, and of a run on the Batch page."""
     from playwright.sync_api import sync_playwright
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    runs = tempfile.TemporaryDirectory()
+    server = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"RADTUNE_RUNS": f"{runs.name}/radtune-runs"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         _wait(f"http://127.0.0.1:{port}/_stcore/health")
         with sync_playwright() as playwright:
@@ -76,10 +85,24 @@ def screenshots(folder: Path) -> None:
             views.append(_view(page, "single"))
             phone = _opened(browser, address, 400, 800, "light").screenshot()
             (folder / "views.jpg").write_bytes(_sheet(views, phone))
+            _batch(browser, f"http://127.0.0.1:{port}/Batch", folder / "batch.jpg")
             browser.close()
     finally:
         server.terminate()
         server.wait()
+        runs.cleanup()
+
+
+def _batch(browser: Browser, address: str, path: Path) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 1440}, color_scheme="light")
+    page.goto(address)
+    page.get_by_text("Our samples", exact=True).click()
+    page.get_by_role("textbox", name="Name").fill("Our samples, standard")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Look at these first").wait_for()
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(5000)  # the charts move into their places
+    page.screenshot(path=path, quality=85)
 
 
 def _opened(browser: Browser, address: str, width: int, height: int, scheme: ColorScheme) -> Page:

@@ -16,7 +16,9 @@ def choose_film(visitor: Session) -> None:
     """Offer the samples and the visitor's uploads; a film that a link or the home page opened stays."""
     names = sources.sample_names() + list(visitor.uploads)
     current = visitor.source.name if visitor.source else visitor.film.name if visitor.film else names[0]
-    if current in sources.CAPTIONS and not visitor.sample and (visitor.film or visitor.source):
+    if visitor.source and visitor.source.kind == "run":
+        current = f"{visitor.film.name if visitor.film else 'film'} (run)"
+    elif current in sources.CAPTIONS and not visitor.sample and (visitor.film or visitor.source):
         current += " (folder)"
     if current not in names:
         names.append(current)

@@ -82,10 +82,11 @@ GREYS = """(canvas, [x, y, width, height]) => {
 
 @dataclass
 class Server:
-    """A server of the app on a port of its own, which may be stopped and started again."""
+    """A server of the app on a port of its own, which may be stopped and started again; `root` is open to visitors."""
 
     log: Path
     port: int = 0
+    root: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -99,6 +100,8 @@ class Server:
                 self.port = free.getsockname()[1]
         command = [sys.executable, "-m", "streamlit.web.cli", "run", "app.py", "--server.port", str(self.port)]
         environment = {name: value for name, value in os.environ.items() if name != "RADTUNE_ROOT"}
+        if self.root:
+            environment["RADTUNE_ROOT"] = str(self.root)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 60

@@ -57,6 +57,14 @@ def textured() -> Textured:
     return _textured
 
 
+@pytest.fixture(scope="session", autouse=True)
+def runs_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have the page, and every server that a test starts, keep runs of the batch in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RADTUNE_RUNS", str(tmp_path_factory.mktemp("runs") / "runs"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def client() -> Iterator[TestClient]:
     """Return a client of the server, of which a process starts one only: Streamlit waits for ever in a second start."""

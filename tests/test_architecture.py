@@ -79,13 +79,20 @@ UI_FLOORS = {
     "engine": 20,
     "declared": 20,
     "engines": 21,
+    "places": 21,
     "live": 22,
     "state": 22,
+    "runs": 22,
     "cache": 23,
     "sources": 23,
+    "run_process": 23,
     "frame": 24,
+    "downloads": 24,
     "viewer": 25,
     "presets_panel": 25,
+    "start_panel": 25,
+    "watch_panel": 25,
+    "triage_panel": 25,
 }
 TOP = 30
 

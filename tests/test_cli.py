@@ -121,7 +121,7 @@ def test_version(call: Callable[..., Said]) -> None:
 
 def test_the_program_s_two_names_are_one() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert 'radtune = "xray_core.cli:main"' in text
+    assert 'radtune = "xray_core.__main__:main"' in text
     assert command("--help")[1].startswith("usage: radtune")
 
 
@@ -510,6 +510,11 @@ def test_batch_dry_run_writes_nothing(call: Callable[..., Said], folder: Path, t
         f"{name} -> {tmp_path / 'out' / Path(name).with_suffix('.npz')}"
         for name in ("a.png", "b.jpg", "c.tif", "deep/er/d.npz")
     ]
+    status, printed, _ = call("batch", folder, tmp_path / "out", "--dry-run", "--json")
+    told = json.loads(printed)
+    assert (status, told["found"], told["to_do"], told["tried"]) == (0, 4, 4, 4)
+    assert told["bytes"] > 0 < told["seconds"]
+    assert told["first"][0] == ["a.png", f"{tmp_path / 'out' / 'a.png'}"]
     assert not (tmp_path / "out").exists()
 
 

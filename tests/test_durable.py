@@ -309,6 +309,40 @@ def test_inputs_that_are_gone_end_the_run_and_make_no_failures(films: Path, tmp_
     assert apply(source, target, resume=True).written == 47
 
 
+def test_inputs_that_are_gone_for_a_day_cost_no_run_its_books(films: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(films / "0", source)
+    apply(source, target)
+    before = outputs(target), by_path(target)
+    source.rename(tmp_path / "away")
+    source.mkdir()
+    assert apply(source, target, resume=True).found == 0
+    source.rmdir()
+    (tmp_path / "away").rename(source)
+    summary = apply(source, target, resume=True)
+    assert (summary.written, summary.unchanged) == (0, 50)
+    assert (outputs(target), by_path(target)) == before
+
+
+def test_a_run_that_is_stopped_while_it_lists_keeps_its_books(films: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    apply(films, target)
+    before = contents(target)
+    summary = apply(films, target, resume=True, asked=lambda: "cancelled")
+    assert (summary.phase, summary.found) == ("cancelled", None)
+    assert apply(films, target, resume=True).unchanged == 150
+    assert contents(target) == before
+
+
+def test_a_log_that_was_deleted_is_written_again(films: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    apply(films, target)
+    before = contents(target)
+    (target / "log.csv").unlink()
+    apply(films, target, resume=True)
+    assert contents(target) == before
+
+
 def test_one_input_that_is_gone_is_a_row(films: Path, tmp_path: Path) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     shutil.copytree(films / "0", source)

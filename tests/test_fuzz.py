@@ -26,7 +26,7 @@ def test_mutated_files_give_films_or_reasons_and_end_no_process(fuzz) -> None:
     counts, faults, memory = fuzz.run(1_000_000, 1_003_000, 2)
     assert not faults, "\n".join(faults)
     assert counts.total() == 3000
-    assert memory < 600_000
+    assert memory < 900_000  # a worker keeps what it was given, for the next film
     assert {kind.split()[0] for kind in counts} >= {"PNG", "JPEG", "TIFF", "BMP", "WEBP", "NPY", "NPZ", "archive"}
     assert sum(count for kind, count in counts.items() if kind.endswith("loaded")) > 300
 

@@ -51,7 +51,7 @@ def manifest(tmp_path: Path) -> Iterable[Manifest]:
 
 
 def do_all(manifest: Manifest) -> None:
-    manifest.record([(task, good(task)) for task in manifest.tasks()], {})
+    manifest.record([(task, good(task)) for task in manifest.tasks()])
 
 
 def test_files_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_rest_the_failed_the_changed_and_the_lost_are_taken_up(manifest: Man
     for task in manifest.tasks():
         name = task.path.stem
         if name != "a":
-            manifest.record([(task, bad() if name == "b" else good(task))], {})
+            manifest.record([(task, bad() if name == "b" else good(task))])
     # c has changed, d is not sure, e lost its output, f's was emptied, g is as it was.
     held = [
         entry("a.tif"),
@@ -93,7 +93,7 @@ def test_the_rest_the_failed_the_changed_and_the_lost_are_taken_up(manifest: Man
     assert list(tasks) == ["a", "b", "c", "d", "e", "f"]
     # What still has its output is only read, to see whether it holds something else.
     assert [name for name, task in tasks.items() if task.done] == ["c", "d"]
-    manifest.record([(tasks["c"], []), (tasks["d"], good(tasks["d"]))], {})
+    manifest.record([(tasks["c"], []), (tasks["d"], good(tasks["d"]))])
     assert manifest.count("done") == 3
     add(manifest, *held)
     manifest.take_up(sizes("c", "d", "g"))
@@ -134,27 +134,30 @@ def test_a_file_that_is_gone_is_not_tried_and_keeps_its_row(manifest: Manifest) 
 def test_only_failures(manifest: Manifest) -> None:
     for task in manifest.tasks():
         if task.path.stem != "a":
-            manifest.record([(task, bad())], {})
+            manifest.record([(task, bad())])
     assert [task.path.stem for task in manifest.tasks("failed")] == ["b", "c"]
     assert manifest.count("to do") == 1
 
 
 def test_rows_replace_those_of_before_and_name_the_outputs_that_nothing_tells_of_any_more(manifest: Manifest) -> None:
     task = next(manifest.tasks())
-    assert manifest.record([(task, good(task, 3))], {}) == []
+    assert list(manifest.stale([(task, good(task, 3))])) == []
+    manifest.record([(task, good(task, 3))])
     assert [row["path"] for row in manifest.rows()] == [f"a.tif//page {page} of 3" for page in (1, 2, 3)]
-    assert manifest.record([(task, good(task, 2))], {}) == [PurePath("a.page3.png")]
-    assert set(manifest.record([(task, bad())], {})) == {PurePath("a.page1.png"), PurePath("a.page2.png")}
+    assert list(manifest.stale([(task, [])])) == []
+    assert list(manifest.stale([(task, good(task, 2))])) == [PurePath("a.page3.png")]
+    manifest.record([(task, good(task, 2))])
+    assert set(manifest.stale([(task, bad())])) == {PurePath("a.page1.png"), PurePath("a.page2.png")}
+    manifest.record([(task, bad())])
     assert [(row["path"], row["status"]) for row in manifest.rows()] == [("a.tif", "FAILURE")]
 
 
-def test_settings_stand_only_where_they_differ(manifest: Manifest) -> None:
+def test_settings_that_a_row_names_stand_with_it(manifest: Manifest) -> None:
     task = next(manifest.tasks())
     (row,) = good(task)
-    usual = {"gamma.gamma": 1.0, "clahe.on": True}
-    manifest.record([(task, [row | usual | {"gamma.gamma": 1.5}])], usual)
+    manifest.record([(task, [row | {"gamma.gamma": 1.5, "dicom.window": 2}])])
     (read,) = manifest.rows()
-    assert read["gamma.gamma"] == 1.5
+    assert (read["gamma.gamma"], read["dicom.window"]) == (1.5, 2)
     assert "clahe.on" not in read
 
 
@@ -166,7 +169,7 @@ def test_all_or_nothing(manifest: Manifest) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        manifest.record(breaks(), {})
+        manifest.record(breaks())
     assert list(manifest.rows()) == []
     assert manifest.count("to do") == 3
     do_all(manifest)
@@ -180,7 +183,7 @@ def test_whatever_happens_each_file_has_one_state(events: list[tuple[str, bool]]
         add(manifest, *(entry(f"{name}.tif") for name in "abcdef"))
         tasks = {task.path.stem: task for task in manifest.tasks()}
         for name, works in events:
-            manifest.record([(tasks[name], good(tasks[name]) if works else bad())], {})
+            manifest.record([(tasks[name], good(tasks[name]) if works else bad())])
         last = dict(events)
         assert manifest.count("done") == sum(last.values())
         assert manifest.count("failed") == len(last) - sum(last.values())

@@ -63,7 +63,8 @@ def manifest(target: Path) -> Iterator[Manifest]:
 
 def test_numbers_are_those_of_the_log(target: Path, manifest: Manifest) -> None:
     rows = [row for row in by_path(target).values() if row["status"] == "SUCCESS"]
-    assert counts(manifest) == {"written": 24, "skipped": 0, "failed": 4, "to_do": 0}
+    good = sum(row["verdict"].startswith("Balanced") for row in rows)
+    assert counts(manifest) == {"written": 24, "skipped": 0, "on_target": good, "failed": 4, "to_do": 0}
     found = {one.column: one for one in distributions(manifest, DEFAULT_TARGETS)}
     assert set(found) == set(COLUMNS)
     for column, one in found.items():
@@ -82,6 +83,17 @@ def test_numbers_are_those_of_the_log(target: Path, manifest: Manifest) -> None:
     values = [float(row["brightness_after"]) for row in rows]
     wanted, _ = np.histogram(values, bins=len(found["brightness_after"].counts))
     assert np.abs(np.cumsum(wanted) - np.cumsum(found["brightness_after"].counts)).max() <= 1
+
+
+def test_films_of_one_value_stand_in_the_middle(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "film.png", np.full((80, 80), 90, np.uint8))
+    apply(tmp_path / "in", tmp_path / "out", {"normalize.on": False})
+    with books(tmp_path / "out") as manifest:
+        found = {one.column: one for one in distributions(manifest, DEFAULT_TARGETS)}
+    for one in found.values():
+        assert sum(one.counts) == 1
+        assert one.edges[0] < one.low < one.edges[-1]
+        assert one.counts.index(1) in (len(one.counts) // 2 - 1, len(one.counts) // 2)
 
 
 def test_causes_are_counted_and_explained(manifest: Manifest) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 if "cv2" in sys.modules and sys.modules["cv2"].ipp.useIPP():
     warnings.warn(

@@ -114,7 +114,7 @@ def _add_batch(commands: argparse._SubParsersAction[_Parser]) -> None:
     many.add_argument(
         "--dry-run", action="store_true", help="list what would be written and say how long it takes; write nothing"
     )
-    many.add_argument("--json", action="store_true", help="print the counts as JSON")
+    many.add_argument("--json", action="store_true", help="print the counts, or what a dry run found, as JSON")
     _add_preset(many)
     _add_limits(many)
     many.set_defaults(command="batch")

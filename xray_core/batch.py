@@ -93,9 +93,9 @@ class Options:
 
 @dataclass
 class Summary:
-    """How a run ended: numbers of pictures, and of failures by their code."""
+    """How a run ended: numbers of pictures, and of failures by their code; files found, if it came to that."""
 
-    found: int = 0
+    found: int | None = None
     written: int = 0
     skipped: int = 0
     unchanged: int = 0
@@ -158,7 +158,9 @@ def run_batch(
             closing(source_of(job.source, job.only, job.limits)) as source,
         ):
             summary = _Run(job, engine, options, folder, manifest, source, asked, report).go()
-    if not summary.found:
+            # A folder of inputs that is empty today, as where a disk is not mounted, costs no run its books.
+            knows_any = next(manifest.rows(limit=1), None) is not None
+    if summary.found == 0 and not knows_any:
         _leave_nothing(job)
     return summary
 
@@ -188,6 +190,7 @@ class _Run:
         self._asked, self._report = asked, report
         self._summary = Summary()
         self._target = target_of(job.target, folder.parts)
+        self._log = PurePath(log_name(shard_name(job.shard)))
         self._progress = Progress(started=time.time(), command=options.command)
         self._held: list[Done] = []
         self._recorded = self._looked = self._told = self._saved = time.monotonic()
@@ -304,13 +307,9 @@ class _Run:
         self._held.append(done)
         for row in rows:
             self._count(row)
-        self._progress = replace(
-            self._progress,
-            done=self._progress.done + 1,
-            failed=self._progress.failed + any(row["status"] == "FAILURE" for row in rows),
-            unchanged=self._progress.unchanged + (not rows),
-            failures=dict(self._summary.failed),
-        )
+        self._progress.done += 1
+        self._progress.failed += any(row["status"] == "FAILURE" for row in rows)
+        self._progress.unchanged += not rows
         self._summary.unchanged += not rows
 
     def _count(self, row: Row) -> None:
@@ -329,38 +328,38 @@ class _Run:
             started = time.monotonic()
             self._target.sync()
             self._sync_took = time.monotonic() - started
-            for stale in self._manifest.record(self._held, self._job.applied.settings):
-                self._target.remove(stale)
-            if any(rows for _, rows in self._held):
-                self._manifest.say("exported", False)
+            # First: what nothing tells of any more would stay, should the run be killed between the two.
+            for path in self._manifest.stale(self._held):
+                self._target.remove(path)
+            self._manifest.record(self._held)
             self._held = []
         self._recorded = time.monotonic()
 
     def _tell(self, *, now: bool = False, **changes: Any) -> None:
         """Say how far the run is, not too often."""
-        moment = time.monotonic()
+        moment, progress = time.monotonic(), self._progress
+        for name, value in changes.items():
+            setattr(progress, name, value)
         if not now and moment - self._told < _LOOK:
-            self._progress = replace(self._progress, **changes)
             return
-        done = changes.get("done", self._progress.done)
-        self._pace.append((moment, done))
+        self._pace.append((moment, progress.done))
         while len(self._pace) > 2 and moment - self._pace[0][0] > _WINDOW:
             self._pace.popleft()
         since, before = self._pace[0]
-        rate = (done - before) / max(moment - since, 1e-3)
-        left = (self._progress.total - done) / rate if rate else None
-        self._progress = replace(self._progress, rate=rate, seconds_left=left, **changes)
+        progress.rate = (progress.done - before) / max(moment - since, 1e-3)
+        progress.seconds_left = (progress.total - progress.done) / progress.rate if progress.rate else None
+        progress.failures = dict(self._summary.failed)
         self._told = moment
-        self._report(self._progress)
+        self._report(replace(progress))
         if now or moment - self._saved > 1.0:
-            self._folder.report(self._progress)
+            self._folder.report(progress)
             self._saved = moment
 
     def _finish(self, words: str) -> None:
         """Export the log, and say how the run ended."""
         self._tell(now=True, phase="finishing")
         try:
-            if self._manifest.said("exported") is False:
+            if (told := self._manifest.said("exported")) is False or (told and not self._target.has(self._log)):
                 self._export()
         finally:
             self._tell(now=True, phase=self._summary.phase, words=words)
@@ -373,7 +372,7 @@ class _Run:
                 write_log(grown, self._manifest.rows(), usual)
             except OSError as error:
                 raise not_written(error) from None
-            self._target.put(grown, PurePath(log_name(shard_name(self._job.shard))))
+            self._target.put(grown, self._log)
         except FileError as error:
             self._summary.phase = "stopped"
             raise _refusal(self._job, error) from None

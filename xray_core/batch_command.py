@@ -10,6 +10,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
 from types import FrameType
 
 from tqdm import tqdm
@@ -32,9 +34,11 @@ from xray_core.batch_log import log_name
 from xray_core.batch_plan import Job, has_begun, prepare, shard_name
 from xray_core.errors import RunError
 from xray_core.pool import cpu_count
-from xray_core.rehearsal import rehearse
+from xray_core.rehearsal import Rehearsal, rehearse
 from xray_core.report_command import has_report, write_report
 from xray_core.run_folder import Phase, Progress
+
+_FIRST = 20  # outputs that a rehearsal names in JSON
 
 
 def batch(arguments: argparse.Namespace) -> int:
@@ -80,7 +84,7 @@ def batch(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say(f"interrupted; to go on: {shlex.join(_resuming())}")
         return INTERRUPTED
-    if not summary.found:
+    if summary.found == 0:
         say(f"radtune: {arguments.input}: 0 images found{_left_out(summary.passed_over)}")
         return REFUSED
     if arguments.html and job.shard[1] == 1 and (summary.worked or not has_report(job)):
@@ -159,12 +163,21 @@ def _rehearse(job: Job, options: Options, arguments: argparse.Namespace, greetin
         if not plan.found:
             say(f"radtune: {arguments.input}: 0 images found{_left_out(passed_over)}")
             return REFUSED
+        if arguments.json:
+            _print_plan(plan, passed_over, workers)
+            return DONE
         for path, output in plan.outputs():
             print(f"{path} -> {output}")
         say(greeting)
         say(f"{plan.found} images found{_left_out(passed_over)}; {plan.to_do} to do; nothing was written")
         say(plan.estimate(workers).sentence)
     return DONE
+
+
+def _print_plan(plan: Rehearsal, passed_over: Counter[str], workers: int) -> None:
+    first = [list(names) for names in islice(plan.outputs(), _FIRST)]
+    told = {"found": plan.found, "to_do": plan.to_do, "passed_over": dict(passed_over), "first": first}
+    print(json.dumps(told | asdict(plan.estimate(workers))))
 
 
 def _left_out(passed_over: Counter[str]) -> str:

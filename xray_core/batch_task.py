@@ -107,7 +107,10 @@ def _enhance(film: Film, data: bytes, output: Path, job: Job, row: Row) -> None:
     picture = encode(in_range(pair.after, job.kind), job.suffix, text=text, quality=job.quality, origin=origin)
     _target(job.target, job.state, job.shard).write(output, picture)
     words = f"{verdict(measured, preset.targets).sentence} {range_warning(pair.before)} {film.remarks}"
-    row |= measured | preset.settings | (job.choice.columns() if film.dicom else {})
+    # What the whole run has in common stands once, in its books.
+    usual = job.applied.settings
+    row |= measured | {name: value for name, value in preset.settings.items() if value != usual[name]}
+    row |= job.choice.columns() if film.dicom else {}
     row |= {"output": as_text(output), "bytes": len(picture), "output_sha256": hashlib.sha256(picture).hexdigest()}
     row |= {"status": status, "reason": reason, "verdict": " ".join(words.split())}
 

@@ -21,6 +21,7 @@ from xray_core.batch_log import Row, as_text, copy_part, page_part
 from xray_core.errors import PresetError, RunError
 from xray_core.metrics import COLUMNS
 from xray_core.names import alike, full_name, is_for_pages, plain_name, safe_folders
+from xray_core.pipeline import parameters
 from xray_core.stores import Entry
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ _TODO, _DONE, _FAILED, _OTHERS = 0, 1, 2, 3
 Which = Literal["found", "to do", "done", "failed"]
 _STATES = {"found": "(0, 1, 2, 3)", "to do": f"({_TODO})", "done": f"({_DONE})", "failed": f"({_FAILED})"}
 _CHUNK = 2_000
+_SAID = {*parameters(), *dicom_choice.COLUMNS}
 _IN_ORDER = "files.path, files.copy, rows.page"
 _OUTPUT = ("output", "bytes", "output_sha256")
 STORED = ("status", "reason", "sha256", *_OUTPUT, "seconds", "bits", "width", "height", *COLUMNS, "verdict")
@@ -353,44 +355,40 @@ class Manifest:
 
     # --- What was done ------------------------------------------------------------------------------------------------
 
-    def record(self, results: Iterable[tuple[Task, Sequence[Row]]], usual: Row) -> list[PurePath]:
+    def stale(self, results: Iterable[tuple[Task, Sequence[Row]]]) -> Iterator[PurePath]:
+        """Yield the outputs of an earlier time that these results, which are not yet recorded, no longer have."""
+        for task, rows in results:
+            made = {row["output"] for row in rows if row.get("output")}
+            before = self._db.execute("SELECT output FROM rows WHERE file = ? AND output != ''", (task.number,))
+            yield from (PurePath(output) for (output,) in before.fetchall() if rows and output not in made)
+
+    def record(self, results: Iterable[tuple[Task, Sequence[Row]]]) -> None:
         """Take in what became of files, all or nothing; none of its rows where a file was found unchanged.
 
         Parameters
         ----------
         results
-            Each file with the rows of its pages.
-        usual
-            Settings of the run; what a row says differently is kept with it.
-
-        Returns
-        -------
-        stale
-            Outputs of an earlier time that these results no longer have.
+            Each file with the rows of its pages, without what the whole run has in common.
         """
-        stale = []
         with self._changing():
             for task, rows in results:
                 if not rows:
                     update = f"UPDATE files SET state = {_DONE}, done_stamp = ? WHERE id = ?"
                     self._db.execute(update, (task.stamp, task.number))
                     continue
-                made = {row["output"] for row in rows if row.get("output")}
-                before = self._db.execute("SELECT output FROM rows WHERE file = ? AND output != ''", (task.number,))
-                stale += [PurePath(output) for (output,) in before if output not in made]
+                self.say("exported", False)
                 self._db.execute("DELETE FROM rows WHERE file = ?", (task.number,))
                 marks = ", ".join("?" * (len(STORED) + 4))
                 self._db.executemany(
                     f"INSERT INTO rows VALUES ({marks})",
                     [
-                        (task.number, page, len(rows), *(row.get(name) for name in STORED), _unusual(row, usual))
+                        (task.number, page, len(rows), *(row.get(name) for name in STORED), _settings(row))
                         for page, row in enumerate(rows, start=1)
                     ],
                 )
                 failed = any(row["status"] == "FAILURE" for row in rows)
                 change = (_FAILED, None, task.number) if failed else (_DONE, task.stamp, task.number)
                 self._db.execute("UPDATE files SET state = ?, done_stamp = ? WHERE id = ?", change)
-        return stale
 
     def rows(
         self, where: str = "1", values: Sequence[object] = (), *, order: str = _IN_ORDER, limit: int = -1
@@ -447,7 +445,7 @@ def refusals(path: Path, place: object) -> Iterator[None]:
         raise RunError("CANNOT_WRITE", f"{place}: the books of the run cannot be written") from None
 
 
-def _unusual(row: Row, usual: Row) -> str | None:
-    known = (*usual, *dicom_choice.COLUMNS)
-    said = {name: row[name] for name in known if name in row and row[name] != usual.get(name)}
+def _settings(row: Row) -> str | None:
+    """Return what a row says of settings, which differ from those of the run, and of DICOM."""
+    said = {name: row[name] for name in row.keys() & _SAID}
     return json.dumps(said) if said else None

@@ -273,6 +273,13 @@ class RemoteOut:
             raise FileError("READ", _words(error)) from None
         return data
 
+    def has(self, path: PurePath) -> bool:
+        """Whether an output is there, as far as the store tells."""
+        try:
+            return bool(self._store.system.exists(self._store.at(path)))
+        except Exception:  # what it raises, it will raise again where it matters
+            return True
+
     def remove(self, path: PurePath) -> None:
         """Remove an output, if it is there."""
         with suppress(Exception):

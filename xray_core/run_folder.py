@@ -28,7 +28,7 @@ ENDED = ("done", "paused", "cancelled", "interrupted", "stopped")
 Wish = Literal["pause", "cancel"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Progress:
     """How far a run is.
 

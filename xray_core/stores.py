@@ -103,6 +103,9 @@ class Target(Protocol):
     def read(self, path: PurePath) -> bytes:
         """Return an output's bytes; raises `FileError`."""
 
+    def has(self, path: PurePath) -> bool:
+        """Whether a file is there."""
+
     def remove(self, path: PurePath) -> None:
         """Remove a file, if it is there."""
 
@@ -225,6 +228,10 @@ class OutFolder:
     def read(self, path: PurePath) -> bytes:
         """Return an output's bytes."""
         return read_bytes(self._root / path)
+
+    def has(self, path: PurePath) -> bool:
+        """Whether an output is there."""
+        return (self._root / path).is_file()
 
     def remove(self, path: PurePath) -> None:
         """Remove an output."""

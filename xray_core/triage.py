@@ -98,11 +98,12 @@ class Cause:
 
 
 def counts(manifest: Manifest) -> dict[str, int]:
-    """Return how many pictures were written, skipped as good, or failed, and how many files are to do."""
+    """Return how many pictures were written, skipped as good, meet all targets, or failed; and how many files wait."""
     found = dict(manifest.query("SELECT status, count(*) FROM rows GROUP BY status"))
     return {
         "written": found.get("SUCCESS", 0),
         "skipped": found.get("SKIPPED", 0),
+        "on_target": manifest.query("SELECT count(*) FROM rows WHERE verdict LIKE 'Balanced%'")[0][0],
         "failed": found.get("FAILURE", 0),
         "to_do": manifest.count("to do"),
     }
@@ -125,15 +126,17 @@ def _distribution(manifest: Manifest, metric: Metric, column: str, target: tuple
     if not count:
         return Distribution(metric, column, 0, (), (), math.nan, math.nan, math.nan, math.nan, target, 0)
     median = manifest.query(f"SELECT {column} {where} ORDER BY {column} LIMIT 1 OFFSET ?", (count // 2,))[0][0]
-    width = (high - low) / _BINS or 1.0
+    # Films of one value alone stand in the middle.
+    margin = (abs(low) or 1.0) / 100 if high == low else 0.0
+    start, width = low - margin, (high - low + 2 * margin) / _BINS
     bins = [0] * _BINS
     place = f"min({_BINS - 1}, CAST(({column} - ?) / ? AS INTEGER))"
-    for number, films in manifest.query(f"SELECT {place}, count(*) {where} GROUP BY 1", (low, width)):
+    for number, films in manifest.query(f"SELECT {place}, count(*) {where} GROUP BY 1", (start, width)):
         bins[number] += films
     off = 0
     if target:
         off = manifest.query(f"SELECT count(*) {where} AND {column} NOT BETWEEN ? AND ?", target)[0][0]
-    edges = tuple(low + width * number for number in range(_BINS + 1))
+    edges = tuple(start + width * number for number in range(_BINS + 1))
     return Distribution(metric, column, count, edges, tuple(bins), low, median, mean, high, target, off)
 
 

@@ -14,6 +14,7 @@ from xray_core.errors import XrayError
 PAGES = {
     "home.py": ("Home", ":material/home:", "Choose a film"),
     "pages/1_Tune.py": ("Tune", ":material/tune:", "Move the sliders, look, compare, save a preset"),
+    "pages/4_Batch.py": ("Batch", ":material/stacks:", "Apply a preset to many films, and see what came out"),
 }
 NOT_FOR_DIAGNOSIS = "Research tool. Not for diagnosis."
 

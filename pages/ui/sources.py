@@ -1,4 +1,4 @@
-"""Where films come from: our samples, uploads, and a folder that the operator opens."""
+"""Where films come from: our samples, uploads, a folder that the operator opens, and runs of the batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
+from pages.ui import runs
+from pages.ui.places import MOST_UPLOADED_BYTES, ROOT_VARIABLE, SAMPLES, below, operator_root
 from pages.ui.state import Session, Source
 from xray_core.archive import Archive, is_archive
 from xray_core.dicom_choice import DicomChoice
@@ -19,10 +22,9 @@ from xray_core.image import Film
 from xray_core.isolated import DECODER
 from xray_core.pipeline import Settings, run, untouched
 
-SAMPLES = Path(__file__).parents[2] / "sample_images"
-ROOT_VARIABLE = "RADTUNE_ROOT"
+__all__ = ["MOST_UPLOADED_BYTES", "ROOT_VARIABLE", "SAMPLES", "operator_root"]
+
 MOST_LISTED = 2_000
-MOST_UPLOADED_BYTES = 300_000_000
 MOST_IN_ARCHIVE = 200
 
 CAPTIONS = {
@@ -56,12 +58,6 @@ def sample(name: str) -> Film:
     return read(SAMPLES / name)
 
 
-def operator_root() -> Path | None:
-    """Return the folder that the operator opens to visitors by the variable RADTUNE_ROOT, if any."""
-    root = os.environ.get(ROOT_VARIABLE, "")
-    return Path(root).resolve() if root and Path(root).is_dir() else None
-
-
 @st.cache_data(ttl=60, max_entries=8, show_spinner="Listing the folder …")
 def folder_files(root: str) -> list[str]:
     """List the first pictures below the operator's folder, as paths relative to it."""
@@ -71,6 +67,16 @@ def folder_files(root: str) -> list[str]:
         if len(files) == MOST_LISTED:
             break
     return files
+
+
+@st.cache_data(ttl=60, max_entries=64, show_spinner=False)
+def subfolders(root: str, relative: str) -> list[str]:
+    """List the first folders in one below the operator's, by name; neither hidden ones nor links."""
+    with suppress(OSError), os.scandir(below(Path(root), relative)) as entries:
+        shown = (entry for entry in entries if not entry.name.startswith("."))
+        names = (entry.name for entry in shown if entry.is_dir(follow_symlinks=False))
+        return sorted(itertools.islice(names, MOST_LISTED))
+    return []
 
 
 def decoded(data: bytes, name: str, page: int = 1, choice: DicomChoice | None = None) -> Film:
@@ -86,9 +92,7 @@ def from_folder(root: Path, relative: str, page: int = 1, choice: DicomChoice | 
     FileError
         If the path leads out of it, or cannot be read.
     """
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root):
-        raise FileError("READ", "the path leads out of the folder that is open to visitors")
+    path = below(root, relative)
     return decoded(read_bytes(path), path.name, page, choice)
 
 
@@ -174,7 +178,9 @@ def open_source(visitor: Session, source: Source, page: int = 1, choice: DicomCh
         If it cannot be read any more, or its folder is no longer open to visitors.
     """
     root = operator_root()
-    if source.kind != "folder":
+    if source.kind == "run":
+        visitor.open(decoded(*runs.film(source.name), page, choice), source, choice)
+    elif source.kind != "folder":
         open_film(visitor, source.name, page, choice)
     elif root is None:
         raise FileError("READ", "the folder of this film is not open to visitors any more")

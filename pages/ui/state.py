@@ -21,9 +21,9 @@ _KEY = "radtune"
 
 
 class Source(NamedTuple):
-    """Where a film was opened from, so that it can be opened again."""
+    """Where a film was opened from, so that it can be opened again; one of a run by its number there."""
 
-    kind: Literal["sample", "upload", "folder"]
+    kind: Literal["sample", "upload", "folder", "run"]
     name: str
 
 
@@ -51,6 +51,8 @@ class Session:
         Addresses whose settings were taken over, so that neither a rerun nor a way back undoes later moves.
     heard
         The page and the number of the viewer's last message, which the viewer waits for.
+    run
+        The run of the batch that is looked at; empty for none.
     revision
         Rises when settings are replaced from here, not by the viewer: only then the viewer takes them over.
     """
@@ -70,6 +72,7 @@ class Session:
     links: set[str] = field(default_factory=set)
     preset: Preset | None = None
     heard: tuple[str, int] = ("", 0)
+    run: str = ""
     revision: int = 0
 
     @property

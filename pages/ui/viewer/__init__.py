@@ -133,6 +133,6 @@ def _obey(visitor: Session, said: Mapping[str, Any]) -> None:
         visitor.reset()
     visitor.take(taken)
     match said.get("film"):
-        case ["sample" | "folder" as kind, str(name), int(page), voi, window]:
+        case ["sample" | "folder" | "run" as kind, str(name), int(page), voi, window]:
             sources.open_source(visitor, Source(kind, name), page, DicomChoice(voi, window))
             st.session_state["film came back"] = True
