@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from xray_core import __version__
+from xray_core.batch_log import Row
 from xray_core.batch_plan import Job, record
 from xray_core.errors import XrayError
 from xray_core.manifest import Manifest
@@ -26,10 +27,8 @@ _CHART = (320, 90)  # pixels
 
 @dataclass(frozen=True)
 class Shown:
-    """A film in the report: its row, and its pictures as base64 of JPEG, or why there are none."""
+    """Pictures of a film before and after as base64 of JPEG, or why there are none."""
 
-    row: dict[str, Any]
-    value: str
     before: str = ""
     after: str = ""
     words: str = ""
@@ -49,6 +48,7 @@ def report(job: Job, manifest: Manifest, *, moment: datetime | None = None) -> s
     """
     targets = job.applied.targets
     spread = distributions(manifest, targets)
+    shown: dict[tuple[int, int], Shown] = {}
     return _template().render(
         job=job,
         source=job.source if isinstance(job.source, str) else job.source.name,
@@ -60,22 +60,29 @@ def report(job: Job, manifest: Manifest, *, moment: datetime | None = None) -> s
         counts=counts(manifest),
         distributions=[(one, chart(one)) for one in spread],
         causes=causes(manifest),
-        worst=[(one, _worst(job, manifest, one)) for one in spread if one.target or one.column == "ssim"],
+        worst=[(one, _worst(job, manifest, one, shown)) for one in spread if one.target or one.column == "ssim"],
     )
 
 
-def _worst(job: Job, manifest: Manifest, spread: Distribution) -> list[Shown]:
-    shown = []
-    for row in worst(manifest, job.applied.targets, spread.column, _WORST):
-        value = spread.metric.shown(row[spread.column])
-        try:
-            pictures = before_and_after(job, manifest.task(row["file"]), row["page"], row)
-        except XrayError as error:
-            shown.append(Shown(row, value, words=str(error)))
-        else:
-            before, after = (base64.b64encode(picture).decode() for picture in pictures)
-            shown.append(Shown(row, value, before, after))
-    return shown
+def _worst(
+    job: Job, manifest: Manifest, spread: Distribution, shown: dict[tuple[int, int], Shown]
+) -> list[tuple[Row, Shown]]:
+    """Return the films to look at first; `shown` keeps the pictures, for some come up more than once."""
+    rows = worst(manifest, job.applied.targets, spread.column, _WORST)
+    for row in rows:
+        film = row["file"], row["page"]
+        if film not in shown:
+            shown[film] = _shown(job, manifest, row)
+    return [(row, shown[row["file"], row["page"]]) for row in rows]
+
+
+def _shown(job: Job, manifest: Manifest, row: Row) -> Shown:
+    try:
+        pictures = before_and_after(job, manifest.task(row["file"]), row["page"], row)
+    except XrayError as error:
+        return Shown(words=str(error))
+    before, after = (base64.b64encode(picture).decode() for picture in pictures)
+    return Shown(before, after)
 
 
 def chart(spread: Distribution) -> dict[str, Any]:
