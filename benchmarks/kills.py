@@ -105,7 +105,7 @@ def kill_workers(folder: Path, kills: int, seed: int) -> list[str]:
     chance, done, faults = random.Random(seed), 0, []
     process = start(source, target)
     while process.poll() is None and done < kills:
-        time.sleep(chance.uniform(0.05, 0.4))
+        time.sleep(chance.uniform(0.02, 0.2))
         workers = children(process.pid)
         written = len(list(target.glob("*/*.png")))
         if workers and 0 < written < 0.9 * len(wanted):
