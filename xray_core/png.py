@@ -177,7 +177,7 @@ def _chunk(kind: bytes, *content: bytes | memoryview) -> list[bytes | memoryview
 
 
 def encoded(image: Values) -> bytes:
-    """Encode a gray picture; the same pixels give the same bytes, but not on every kind of processor.
+    """Encode a gray picture; the same pixels nearly always give the same bytes, but not on every kind of processor.
 
     Parameters
     ----------
