@@ -388,6 +388,11 @@ def test_folders_that_would_mix_inputs_and_outputs_are_refused(small: Path, tmp_
                 apply(small, target, overwrite=overwrite)
     with pytest.raises(SettingsError, match="that of the inputs"):
         apply(small / "film_0.png", small)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "film_0.png").symlink_to(small / "film_0.png")
+    with pytest.raises(SettingsError, match="that of the inputs"):
+        apply(tmp_path / "linked" / "film_0.png", small, overwrite=True)
+    shutil.rmtree(tmp_path / "linked")
     with pytest.raises(SettingsError, match="no such file or folder"):
         apply(tmp_path / "nothing", tmp_path / "out")
     assert contents(tmp_path) == before

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batches import apply, but_time, by_path, contents, outputs
+from batches import QUICK, apply, but_time, by_path, contents, outputs
 
 from xray_core import batch_task
 from xray_core.batch import Job
-from xray_core.errors import RunError
+from xray_core.errors import RunError, SettingsError
 from xray_core.files import write
 from xray_core.image import Image
+from xray_core.limits import Limits
 from xray_core.manifest import Task
 from xray_core.pool import run_tasks
 from xray_core.run_folder import STATE, Phase, Progress, RunFolder
@@ -263,6 +264,101 @@ def test_asked_to_stop_it_stops_and_says_so(films: Path, tmp_path: Path) -> None
     assert summary.phase == "interrupted"
     assert apply(films, tmp_path / "out", slow, resume=True).phase == "done"
     assert len(by_path(tmp_path / "out")) == 150
+
+
+def test_parts_are_of_one_run_and_of_one_number(films: Path, tmp_path: Path) -> None:
+    source, target = films / "0", tmp_path / "out"
+    apply(source, target, shard=(1, 2))
+    before = contents(target)
+    for options, words in (
+        ({"shard": (1, 3)}, "parts of a run, one of 2"),
+        ({}, "parts of a run, one of 2"),
+        ({"shard": (2, 2), "settings": QUICK | {"clahe.clip_limit": 2.5}}, r"clahe\.clip_limit 1\.5 -> 2\.5"),
+        ({"shard": (2, 2), "suffix": ".tif"}, "format"),
+    ):
+        for resume in (False, True):
+            with pytest.raises(SettingsError, match=words):
+                apply(source, target, resume=resume, **options)
+    assert contents(target) == before
+    apply(source, target, shard=(2, 2))
+    apply(source, tmp_path / "whole")
+    assert {name for name in outputs(target) if name.endswith(".png")} == set(outputs(tmp_path / "whole"))
+    with pytest.raises(SettingsError, match="a whole run"):
+        apply(source, tmp_path / "whole", shard=(1, 2))
+    # What is written over leaves no books that contradict it.
+    assert apply(source, target, overwrite=True).written == 50
+    assert apply(source, target, resume=True).unchanged == 50
+
+
+@pytest.mark.parametrize("reason", ["READ: permission denied", "TIMEOUT: took", "CRASH: the", "MEMORY: not enough"])
+def test_what_cannot_be_looked_at_costs_no_output(films: Path, tmp_path: Path, reason: str) -> None:
+    source, target = films / "0", tmp_path / "out"
+    apply(source, target)
+    before = outputs(target), by_path(target)
+
+    class Failing:
+        def run(self, job: Job, tasks: Iterator[Task]) -> Generator[Any]:
+            for task in tasks:
+                yield task, [{"path": task.path.name, "status": "FAILURE", "reason": reason}]
+
+    summary = apply(source, target, engine=Failing(), resume=True, verify=True)
+    assert summary.failures == 50
+    assert (outputs(target), by_path(target)) == before
+    assert apply(source, target, resume=True, verify=True).unchanged == 50
+
+
+def test_limits_of_another_day_cost_no_output(films: Path, tmp_path: Path) -> None:
+    source, target = films / "0", tmp_path / "out"
+    apply(source, target)
+    before = outputs(target)
+    assert apply(source, target, resume=True, verify=True, limits=Limits(pixels=10)).unchanged == 50
+    assert outputs(target) == before
+
+
+def test_inputs_that_are_emptied_end_the_run(films: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(films / "0", source)
+
+    def empty() -> None:
+        for path in source.iterdir():
+            path.unlink()
+
+    with pytest.raises(RunError, match="the inputs are not there any more"):
+        apply(source, target, engine=Telling("READ: the file or folder does not exist", 3, empty))
+    assert len(by_path(target)) == 3
+
+
+def test_inputs_from_elsewhere_and_inputs_that_are_gone_are_told(films: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(films / "0", source)
+    (source / "bad.png").write_bytes(b"")
+    apply(source, target)
+    source.rename(tmp_path / "moved")
+    (tmp_path / "moved" / "film_000.png").unlink()
+    (tmp_path / "moved" / "bad.png").unlink()
+    summary = apply(tmp_path / "moved", target, resume=True)
+    assert (summary.source_before, summary.gone, summary.unchanged) == (str(source), 1, 49)
+    rows = by_path(target)
+    assert "film_000.png" in rows
+    assert "bad.png" not in rows
+    assert apply(tmp_path / "moved", target, resume=True).source_before == ""
+
+
+def test_failures_of_no_run_are_refused(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no run here whose failures"):
+        apply(films, tmp_path / "out", resume=True, failures_only=True)
+
+
+def test_damaged_books_are_one_line(films: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    apply(films / "0", target)
+    (target / STATE / "manifest.sqlite").write_bytes(b"rubbish" * 1000)
+    for more in ((), ("--dry-run",)):
+        code, words = said(run(films / "0", target, *more))
+        assert (code, words) == (73, f"radtune: {target}: the books of the run are damaged; say --overwrite\n")
+    line = [sys.executable, "-m", "xray_core", "report", str(target)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (73, 1)
 
 
 # --- Ends that are no fault of a film ---------------------------------------------------------------------------------

@@ -195,6 +195,31 @@ def test_a_report_of_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
         pass
 
 
+def test_a_report_is_written_over_nothing_else(
+    target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "film.png").write_bytes(b"film")
+    for flag, path, words in (
+        ("--csv", tmp_path / "film.png", "ends in .csv is expected"),
+        ("--html", target / "used.preset.json", "ends in .html is expected"),
+        ("--parquet", target / STATE / "log.parquet", "ends in .parquet is expected"),
+        ("--html", tmp_path / "nowhere" / "report.html", "no such folder"),
+    ):
+        assert cli.main(["report", str(target), flag, str(path)]) == 2
+        assert words in capsys.readouterr().err
+    assert (tmp_path / "film.png").read_bytes() == b"film"
+
+
+def test_no_picture_of_another_film_is_shown(tmp_path: Path, textured: Textured) -> None:
+    write(tmp_path / "in" / "film.png", textured(50, 50))
+    apply(tmp_path / "in", tmp_path / "out")
+    write(tmp_path / "in" / "film.png", textured(50, 50, seed=9))
+    with books(tmp_path / "out") as manifest:
+        text = report(job_of(manifest, tmp_path / "out", tmp_path / "out"), manifest)
+    assert "the file is another than when it was done" in text
+    assert "<img" not in text
+
+
 def test_a_report_can_be_had_of_a_run_that_was_killed(tmp_path: Path, target: Path) -> None:
     line = (
         "import os, signal, sys; from pathlib import Path; sys.path.insert(0, 'tests')\n"

@@ -31,17 +31,18 @@ from xray_core.batch_plan import (
     target_of,
 )
 from xray_core.batch_task import Done, lost, process
-from xray_core.errors import FileError, RunError
+from xray_core.errors import FileError, RunError, SettingsError
 from xray_core.files import not_written
 from xray_core.manifest import Manifest, Task, Which, refusals
 from xray_core.names import alike
 from xray_core.pool import Lost, run_tasks
-from xray_core.run_folder import STATE, Phase, Progress, RunFolder
+from xray_core.run_folder import STATE, Phase, Progress, RunFolder, parts_of
 from xray_core.stores import Entry, Source
 
 _LOOK = 0.2  # seconds between two looks at what is asked for, and two reports
 _HELD = 1.0  # seconds for which results wait to be recorded together
 _MOST_HELD = 2_000
+_UNSEEN = ("READ", "MEMORY", "TIMEOUT", "CRASH")  # failures that tell nothing of a file's content
 _SYNC_SHARE = 0.05  # of the time, at most, goes into having what was written outlast a loss of power
 _WINDOW = 30.0  # seconds over which the rate is taken
 
@@ -93,7 +94,11 @@ class Options:
 
 @dataclass
 class Summary:
-    """How a run ended: numbers of pictures, and of failures by their code; files found, if it came to that."""
+    """How a run ended.
+
+    Numbers of pictures, and of failures by their code; files found, if it came to that; files that were done once and
+    are not among the inputs any more; and where the inputs were before, if that was elsewhere.
+    """
 
     found: int | None = None
     written: int = 0
@@ -104,6 +109,8 @@ class Summary:
     failed: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     phase: Phase = "done"
+    gone: int = 0
+    source_before: str = ""
     passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -150,9 +157,13 @@ def run_batch(
     options = options or Options()
     with job.folder as folder, refusals(folder.manifest, job.target):
         check_target(job, resume=options.resume, overwrite=options.overwrite)
+        if options.failures_only and not has_begun(folder):
+            raise SettingsError(f"{job.target}: there is no run here whose failures could be done again")
         if options.overwrite or not has_begun(folder):
             for book in folder.path.glob("manifest.sqlite*"):
                 book.unlink()
+        if options.overwrite:
+            _clear(job, folder)
         with (
             Manifest(folder.manifest) as manifest,
             closing(source_of(job.source, job.only, job.limits)) as source,
@@ -163,6 +174,15 @@ def run_batch(
     if summary.found == 0 and not knows_any:
         _leave_nothing(job)
     return summary
+
+
+def _clear(job: Job, ours: RunFolder) -> None:
+    """Take away the books of what is written over: a whole run's where a part begins, and parts of other numbers."""
+    for other in parts_of(job.state):
+        parts = other.path.name.partition("-of-")[2]
+        if other.path != ours.path and parts != (str(job.shard[1]) if job.shard[1] > 1 else None):
+            for book in other.path.glob("manifest.sqlite*"):
+                book.unlink()
 
 
 def _leave_nothing(job: Job) -> None:
@@ -210,9 +230,11 @@ class _Run:
                 self._summary.unchanged = self._manifest.count("done")
                 if self._summary.found:
                     self._tell(now=True, phase="running", total=to_do, done=0, unchanged=self._summary.unchanged)
-                if to_do:
+                if to_do or (self._summary.found and not self._target.has(PurePath(PRESET))):
                     self._write_down()
+                if to_do:
                     self._work(which)
+                self._summary.gone = self._manifest.gone()
         except KeyboardInterrupt:
             self._summary.phase = "interrupted"
             raise
@@ -230,9 +252,13 @@ class _Run:
             manifest.say("preset", job.applied.dumps())
             manifest.say("label", job.preset)
             manifest.say("computes", computes(job.applied))
-            manifest.say("source", job.source if isinstance(job.source, str) else str(job.source.absolute()))
-            manifest.say("only", job.only and str(job.only))
             manifest.say("record", record(job))
+        source = job.source if isinstance(job.source, str) else str(job.source.absolute())
+        before = manifest.said("source")
+        if before != source:
+            self._summary.source_before = before or ""
+            manifest.say("source", source)
+            manifest.say("only", job.only and str(job.only))
         self._folder.report(self._progress)
 
     def _write_down(self) -> None:
@@ -295,7 +321,7 @@ class _Run:
 
     def _take(self, done: Done) -> None:
         """Count what became of a file; what is no fault of the file ends the run instead."""
-        _, rows = done
+        task, rows = done
         for row in rows:
             code, _, words = row.get("reason", "").partition(": ")
             if code == "DISK_FULL":
@@ -304,7 +330,9 @@ class _Run:
                 raise RunError("NO_INPUT", f"{self._job.source}: the inputs are not there any more")
         if any(row.get("reason", "").startswith("WRITE") for row in rows):
             self._write_down()
-        self._held.append(done)
+        # A file that could not be looked at says nothing against what was made of it before.
+        if not (task.done and any(row.get("reason", "").partition(":")[0] in _UNSEEN for row in rows)):
+            self._held.append(done)
         for row in rows:
             self._count(row)
         self._progress.done += 1

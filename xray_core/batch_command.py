@@ -6,10 +6,11 @@ import argparse
 import json
 import shlex
 import signal
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import islice
 from types import FrameType
@@ -32,7 +33,7 @@ from xray_core.arguments import (
 from xray_core.batch import Engine, Local, Options, Summary, run_batch
 from xray_core.batch_log import log_name
 from xray_core.batch_plan import Job, has_begun, prepare, shard_name
-from xray_core.errors import RunError
+from xray_core.errors import RunError, XrayError
 from xray_core.pool import cpu_count
 from xray_core.rehearsal import Rehearsal, rehearse
 from xray_core.report_command import has_report, write_report
@@ -78,7 +79,7 @@ def batch(arguments: argparse.Namespace) -> int:
             summary = run_batch(job, engine, options, asked=asked, report=_onto(bar, greeting))
     except RunError as error:
         say(f"radtune: {error}")
-        if error.code != "IN_USE" and has_begun(job.folder):
+        if error.code != "IN_USE" and _can_go_on(job):
             say(f"what was done is kept; to go on: {shlex.join(_resuming())}")
         return STOPPED[error.code]
     except KeyboardInterrupt:
@@ -94,6 +95,12 @@ def batch(arguments: argparse.Namespace) -> int:
         say(f"{summary.phase}; to go on: {shlex.join(_resuming())}")
         return INTERRUPTED
     return SOME_FAILED if summary.failures else DONE
+
+
+def _can_go_on(job: Job) -> bool:
+    with suppress(XrayError, sqlite3.Error):
+        return has_begun(job.folder)
+    return False
 
 
 def _engine(arguments: argparse.Namespace, job: Job) -> Engine:
@@ -198,6 +205,10 @@ def _tell(summary: Summary, arguments: argparse.Namespace, job: Job) -> None:
     rate = summary.worked / max(summary.seconds, 1e-9)
     speed = f" ({rate:.1f} films a second); {summary.balanced} meet all targets" if rate else ""
     say(f"{words} in {summary.seconds:.1f} s{speed}{_left_out(summary.passed_over)}")
+    if summary.source_before:
+        say(f"the films of this run were in {summary.source_before} before")
+    if summary.gone:
+        say(f"{summary.gone} films of the log are not among the inputs any more; their rows and outputs stay")
     if summary.failed:
         causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
         say(f"failures by cause: {causes}; each is named in the log")

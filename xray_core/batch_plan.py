@@ -12,12 +12,12 @@ from xray_core.batch_log import LOG
 from xray_core.decode import Limits
 from xray_core.dicom_choice import DicomChoice
 from xray_core.encode import check_identity, check_output
-from xray_core.errors import PresetError, RunError, SettingsError
+from xray_core.errors import FileError, PresetError, RunError, SettingsError
 from xray_core.manifest import Manifest
 from xray_core.names import printable
 from xray_core.pipeline import geometry
 from xray_core.presets import Preset, diff, fingerprint, loads, with_settings
-from xray_core.run_folder import STATE, RunFolder
+from xray_core.run_folder import STATE, RunFolder, parts_of
 from xray_core.stored import Levels, check_levels
 from xray_core.stores import Folder, OutFolder, Packed, Place, Source, Target, place
 
@@ -159,7 +159,10 @@ def prepare(
     else:
         if not source.exists():
             raise SettingsError(f"{source}: no such file or folder")
-        packed = source.is_file() and is_archive(source, limits)
+        try:
+            packed = source.is_file() and is_archive(source, limits)
+        except FileError as error:
+            raise SettingsError(f"{source}: {error}") from None
         _check_apart(source, target)
         if source.is_file() and not packed:
             source, only = source.parent, PurePath(source.name)
@@ -180,7 +183,9 @@ def _check_apart(source: Path, target: Place) -> None:
     folder = source if source.is_dir() else source.parent
     here, there = folder.resolve(), target.resolve()
     # One file takes nothing else of its folder for an input: its outputs may stand beside it.
-    if there == here or (source.is_dir() and here in there.parents):
+    # Its own folder is where it really lies, whatever link leads to it.
+    real = source.resolve().parent if source.is_file() else here
+    if there in (here, real) or (source.is_dir() and here in there.parents):
         raise SettingsError(f"{target}: the outputs' folder is that of the inputs or inside it; choose another")
     if there in here.parents:
         raise SettingsError(f"{target}: the outputs' folder holds the inputs; choose another")
@@ -206,6 +211,7 @@ def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
     folder = job.folder
     if overwrite:
         return
+    _check_parts(job)
     if has_begun(folder):
         if not resume:
             raise SettingsError(f"{job.target}: the folder holds a run; say --resume to go on with it, or --overwrite")
@@ -226,6 +232,18 @@ def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
             raise SettingsError(f"{job.target}: the folder holds a run without its books ({STATE}); say --overwrite")
     elif any(entry.name != STATE for entry in job.target.iterdir()) and job.shard[1] == 1:
         raise SettingsError(f"{job.target}: the folder is not empty; choose another, or say --overwrite")
+
+
+def _check_parts(job: Job) -> None:
+    """Refuse a part of a run beside a whole one, or beside parts of another run; and a whole run beside parts."""
+    for other in parts_of(job.state):
+        shard = other.path.name.partition("-of-")[2]
+        if bool(shard) != (job.shard[1] > 1) or (shard and int(shard) != job.shard[1]):
+            held = f"parts of a run, one of {shard}" if shard else "a whole run"
+            raise SettingsError(f"{job.target}: the folder holds {held}; choose another folder, or say --overwrite")
+        if shard and has_begun(other):
+            with Manifest(other.manifest) as manifest:
+                _same_run(job, manifest, beside=True)
 
 
 def has_begun(folder: RunFolder) -> bool:
@@ -286,8 +304,8 @@ def computes(preset: Preset) -> str:
     return fingerprint(preset.settings).partition(":")[0]
 
 
-def _same_run(job: Job, manifest: Manifest) -> None:
-    """Refuse to resume a run that was made with something else, naming what differs."""
+def _same_run(job: Job, manifest: Manifest, *, beside: bool = False) -> None:
+    """Refuse to go on with a run, or `beside` a part of it, that was made with something else; names what differs."""
     used, outputs = loads(manifest.said("preset")), manifest.said("record")
     changes: list[tuple[str, object, object]] = []
     if used.digest != job.applied.digest:
@@ -295,7 +313,7 @@ def _same_run(job: Job, manifest: Manifest) -> None:
     if used.targets != job.applied.targets:
         changes.append(("targets", used.targets, job.applied.targets))
     wanted = record(job)
-    names = sorted(wanted.keys() | outputs.keys())
+    names = sorted((wanted.keys() | outputs.keys()) - ({"shard"} if beside else set()))
     changes += [(name, outputs.get(name), wanted.get(name)) for name in names if outputs.get(name) != wanted.get(name)]
     if changes:
         words = ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, a, b in changes)

@@ -306,6 +306,11 @@ class Manifest:
                 """
             )
             self._db.execute("DROP TABLE present")
+            # Nothing tells any more whether what is not there would still fail.
+            gone = "SELECT id FROM files WHERE seen != ?"
+            dropped = self._db.execute(f"DELETE FROM rows WHERE status = 'FAILURE' AND file IN ({gone})", (self._now,))
+            if dropped.rowcount:
+                self.say("exported", False)
             # Where its stamp is kept, a file is only read: the same content is not computed again.
             changed = "1" if verify else "(done_stamp = '' OR done_stamp != stamp)"
             to_do = f"state = {_FAILED} OR (state = {_DONE} AND {changed})"
@@ -318,6 +323,11 @@ class Manifest:
     def count(self, which: Which = "found") -> int:
         """Return how many of the files that the source held at its last listing are in a state."""
         query = f"SELECT count(*) FROM files WHERE seen = ? AND state IN {_STATES[which]}"
+        return int(self._db.execute(query, (self._now,)).fetchone()[0])
+
+    def gone(self) -> int:
+        """Return how many files were done once and are not in the source any more; their outputs and rows stay."""
+        query = "SELECT count(*) FROM files WHERE seen != ? AND id IN (SELECT file FROM rows)"
         return int(self._db.execute(query, (self._now,)).fetchone()[0])
 
     def tasks(self, which: Which = "to do", *, verify: bool = False) -> Iterator[Task]:

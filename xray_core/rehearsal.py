@@ -121,7 +121,8 @@ def rehearse(job: Job, options: Options, passed_over: Counter[str]) -> Iterator[
     SettingsError, PresetError
         As `xray_core.batch.run_batch`.
     """
-    check_target(job, resume=options.resume, overwrite=options.overwrite)
+    with refusals(job.folder.manifest, job.target):
+        check_target(job, resume=options.resume, overwrite=options.overwrite)
     with tempfile.TemporaryDirectory(prefix="radtune-", ignore_cleanup_errors=True) as scratch:
         path = Path(scratch, "manifest.sqlite")
         with refusals(path, job.target), Manifest(path) as manifest:

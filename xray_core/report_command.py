@@ -15,7 +15,7 @@ from xray_core.errors import FileError, SettingsError
 from xray_core.files import not_written, write_bytes
 from xray_core.manifest import Manifest, refusals
 from xray_core.report import report as as_html
-from xray_core.run_folder import parts_of
+from xray_core.run_folder import STATE, parts_of
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -24,6 +24,9 @@ def report(arguments: argparse.Namespace) -> int:
     html = arguments.html
     if not (html or arguments.csv or arguments.parquet):
         html = root / REPORT
+    for path, suffix in ((arguments.csv, ".csv"), (arguments.parquet, ".parquet"), (html, ".html")):
+        if path:
+            _check_place(path, suffix)
     with books(root) as manifest:
         job = job_of(manifest, root, root)
         for path, write in ((arguments.csv, write_log), (arguments.parquet, write_parquet)):
@@ -37,6 +40,14 @@ def report(arguments: argparse.Namespace) -> int:
                 raise FileError(error.code, f"{html}: {error}") from None
             say(f"report: {html}")
     return DONE
+
+
+def _check_place(path: Path, suffix: str) -> None:
+    """Refuse to write over what is no log or report."""
+    if path.suffix.lower() != suffix or STATE in path.parts:
+        raise SettingsError(f"{path}: a file that ends in {suffix} is expected here")
+    if not path.absolute().parent.is_dir():
+        raise SettingsError(f"{path}: there is no such folder")
 
 
 @contextmanager
@@ -54,6 +65,8 @@ def books(root: Path) -> Iterator[Manifest]:
     with tempfile.TemporaryDirectory(prefix="radtune-") as scratch, refusals(parts[0].manifest, root):
         if len(parts) == 1:
             with Manifest(parts[0].manifest, read_only=True) as manifest:
+                if manifest.said("record") is None:
+                    raise SettingsError(f"{root}: the run has not begun yet")
                 yield manifest
             return
         with Manifest(Path(scratch, "manifest.sqlite")) as manifest:

@@ -139,8 +139,12 @@ class Folder:
         return read_bytes(self._root / path, limits)
 
     def is_there(self) -> bool:
-        """Whether the folder is."""
-        return self._root.is_dir()
+        """Whether the folder is, and holds anything: one that was emptied may be a disk that is not mounted."""
+        try:
+            with os.scandir(self._root) as entries:
+                return next(entries, None) is not None
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xray_core.batch_plan import Job, source_of
 from xray_core.encode import encode, in_range
+from xray_core.errors import FileError
 from xray_core.image import Image
 from xray_core.isolated import DECODER
 from xray_core.manifest import Task
@@ -36,12 +37,14 @@ def before_and_after(
     Raises
     ------
     FileError
-        If the film cannot be read any more.
+        If the film cannot be read any more, or is another one now.
     """
     with closing(source_of(job.source, job.only, job.limits)) as source:
         data = source.read(task.path, task.member, job.limits)
     # Apart, since the file may be one that its decoder does not survive.
     film = DECODER.decode(data, task.path.name, job.limits, page=page, levels=job.levels, dicom=job.choice)
+    if row.get("sha256") not in (None, "", film.sha256):
+        raise FileError("READ", "the file is another than when it was done")
     own = {name: value for name, value in row.items() if name in parameters()}
     pair = run_pair(film.pixels, job.applied.settings | own)
     return _small(pair.before, side), _small(pair.after, side)
