@@ -37,7 +37,8 @@ from xray_core.cluster import Cluster
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes as Linux has them"),
-    pytest.mark.xdist_group("cluster"),
+    # Not beside the browser: five more servers on the same cores would have its clicks time out.
+    pytest.mark.xdist_group("browser"),
 ]
 
 Textured = Callable[..., Image]
