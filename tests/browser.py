@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,16 +128,22 @@ class Server:
         assert "page failed" not in said, said
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the server, and see at the end that it went through everything unharmed; yields its address."""
-    server = Server(tmp_path_factory.mktemp("server") / "log.txt")
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Start a server, and see at the end that it went through everything unharmed."""
     try:
         server.start()
-        yield server.address
+        yield server
         server.assert_unharmed()
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server for all files."""
+    with running(Server(tmp_path_factory.mktemp("server") / "log.txt")) as server:
+        yield server.address
 
 
 def _answers(address: str) -> bool:

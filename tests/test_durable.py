@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_workers_that_are_killed_cost_nothing(films: Path, whole: Path, tmp_path
     target, killed = tmp_path / "out", 0
     process = run(films, target)
     while process.poll() is None and killed < 5:
-        written(target, 10 + 20 * killed, process)
+        written(target, 5 + 10 * killed, process)
         found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         workers = [int(pid) for pid in found if b"spawn_main" in command_of(pid)]
         if workers:
@@ -256,13 +257,24 @@ def test_progress_is_told_as_it_goes(films: Path, tmp_path: Path) -> None:
 def test_asked_to_stop_it_stops_and_says_so(films: Path, tmp_path: Path) -> None:
     seen: list[int] = []
 
+    class Endless:
+        """Films are done at once up to the tenth, and never after it."""
+
+        def run(self, job: Job, tasks: Iterator[Task]) -> Generator[Any]:
+            yield from (batch_task.process(job, task) for task in islice(tasks, 10))
+            while True:
+                time.sleep(0.01)
+                yield None
+
     def asked() -> Phase | None:
         return "interrupted" if seen and seen[-1] > 5 else None
 
-    slow = {"bilateral.d": 15, "bilateral.sigma": 90.0}
-    summary = apply(films, tmp_path / "out", slow, asked=asked, report=lambda progress: seen.append(progress.done))
-    assert summary.phase == "interrupted"
-    assert apply(films, tmp_path / "out", slow, resume=True).phase == "done"
+    summary = apply(
+        films, tmp_path / "out", engine=Endless(), asked=asked, report=lambda progress: seen.append(progress.done)
+    )
+    assert (summary.phase, summary.written) == ("interrupted", 10)
+    assert len(by_path(tmp_path / "out")) == 10
+    assert apply(films, tmp_path / "out", resume=True).phase == "done"
     assert len(by_path(tmp_path / "out")) == 150
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import SAMPLES, Server, Visit, download, png
+from browser import SAMPLES, Server, Visit, download, png, running
 from datasets import CANARY, dataset, stored, with_canaries
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -325,13 +325,8 @@ def test_a_link_that_is_opened_shows_its_own_settings_and_not_those_of_before(vi
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "log.txt")
-    try:
-        server.start()
+    with running(Server(tmp_path / "log.txt")) as server:
         yield server
-        server.assert_unharmed()
-    finally:
-        server.stop()
 
 
 @pytest.fixture
