@@ -201,7 +201,7 @@ def test_the_parts_of_a_run_become_one(tmp_path: Path) -> None:
     held = [entry(f"{number}.tif") for number in range(10)]
     for part in (0, 1):
         with Manifest(tmp_path / f"{part}.sqlite") as manifest:
-            list(manifest.add(held, ".png", lambda one, part=part: int(one.path.stem) % 2 == part))
+            list(manifest.add(held, ".png", lambda path, part=part: int(path.stem) % 2 == part))
             manifest.say("record", {"format": "png"})
             assert manifest.count("to do") == 5
             do_all(manifest)

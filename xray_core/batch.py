@@ -31,13 +31,12 @@ from xray_core.batch_plan import (
     target_of,
 )
 from xray_core.batch_task import Done, lost, process
-from xray_core.errors import FileError, RunError, SettingsError
+from xray_core.errors import FileError, RunError, SettingsError, unwritten
 from xray_core.files import not_written
 from xray_core.manifest import Manifest, Task, Which, refusals
-from xray_core.names import alike
 from xray_core.pool import Lost, run_tasks
 from xray_core.run_folder import STATE, Phase, Progress, RunFolder, parts_of
-from xray_core.stores import Entry, Source
+from xray_core.stores import Source
 
 _LOOK = 0.2  # seconds between two looks at what is asked for, and two reports
 _HELD = 1.0  # seconds for which results wait to be recorded together
@@ -157,13 +156,14 @@ def run_batch(
     options = options or Options()
     with job.folder as folder, refusals(folder.manifest, job.target):
         check_target(job, resume=options.resume, overwrite=options.overwrite)
-        if options.failures_only and not has_begun(folder):
+        # Books that are written over need not be such that can be opened.
+        begun = not options.overwrite and has_begun(folder)
+        if options.failures_only and not begun:
             raise SettingsError(f"{job.target}: there is no run here whose failures could be done again")
-        if options.overwrite or not has_begun(folder):
-            for book in folder.path.glob("manifest.sqlite*"):
-                book.unlink()
+        if not begun:
+            folder.forget()
         if options.overwrite:
-            _clear(job, folder)
+            _clear(folder)
         with (
             Manifest(folder.manifest) as manifest,
             closing(source_of(job.source, job.only, job.limits)) as source,
@@ -176,13 +176,11 @@ def run_batch(
     return summary
 
 
-def _clear(job: Job, ours: RunFolder) -> None:
+def _clear(ours: RunFolder) -> None:
     """Take away the books of what is written over: a whole run's where a part begins, and parts of other numbers."""
-    for other in parts_of(job.state):
-        parts = other.path.name.partition("-of-")[2]
-        if other.path != ours.path and parts != (str(job.shard[1]) if job.shard[1] > 1 else None):
-            for book in other.path.glob("manifest.sqlite*"):
-                book.unlink()
+    for other in parts_of(ours.root):
+        if other.count != ours.count:
+            other.forget()
 
 
 def _leave_nothing(job: Job) -> None:
@@ -227,9 +225,9 @@ class _Run:
             if self._options.failures_only or self._list() is None:
                 self._summary.found = self._manifest.count("found")
                 to_do = self._manifest.count(which)
-                self._summary.unchanged = self._manifest.count("done")
                 if self._summary.found:
-                    self._tell(now=True, phase="running", total=to_do, done=0, unchanged=self._summary.unchanged)
+                    unchanged = self._manifest.count("done")
+                    self._tell(now=True, phase="running", total=to_do, done=0, unchanged=unchanged)
                 if to_do or (self._summary.found and not self._target.has(PurePath(PRESET))):
                     self._write_down()
                 if to_do:
@@ -242,7 +240,7 @@ class _Run:
             self._summary.phase, words = "stopped", str(error) if isinstance(error, RunError) else ""
             raise
         finally:
-            self._summary.seconds = time.monotonic() - started
+            self._summary.seconds, self._summary.unchanged = time.monotonic() - started, self._progress.unchanged
             self._finish(words)
         return self._summary
 
@@ -268,13 +266,13 @@ class _Run:
             self._target.write(PurePath(PRESET), job.applied.dumps().encode())
             self._target.write(PurePath(RUN), json.dumps(record(job), indent=2).encode())
         except FileError as error:
-            raise _refusal(job, error) from None
+            raise unwritten(error, f"{job.target}: {error}") from None
 
     def _list(self) -> Phase | None:
         """Take in what the source holds now; returns how the run is to end, if it was asked to meanwhile."""
         entries = self._source.entries(self._summary.passed_over)
         again = self._manifest.said("listing") is not None
-        for count in self._manifest.add(entries, self._job.suffix, self._is_ours):
+        for count in self._manifest.add(entries, self._job.suffix, self._job.takes):
             self._tell(total=count)
             if phase := self._stop():
                 return phase
@@ -282,10 +280,6 @@ class _Run:
         if again:
             self._manifest.take_up(self._target.sizes(), verify=self._options.verify)
         return self._stop()
-
-    def _is_ours(self, entry: Entry) -> bool:
-        part, parts = self._job.shard
-        return alike(entry.path) % parts == part - 1
 
     def _stop(self) -> Phase | None:
         """Return how the run is to end now, if it was asked to."""
@@ -338,7 +332,6 @@ class _Run:
         self._progress.done += 1
         self._progress.failed += any(row["status"] == "FAILURE" for row in rows)
         self._progress.unchanged += not rows
-        self._summary.unchanged += not rows
 
     def _count(self, row: Row) -> None:
         summary = self._summary
@@ -403,9 +396,5 @@ class _Run:
             self._target.put(grown, self._log)
         except FileError as error:
             self._summary.phase = "stopped"
-            raise _refusal(self._job, error) from None
+            raise unwritten(error, f"{self._job.target}: {error}") from None
         self._manifest.say("exported", True)
-
-
-def _refusal(job: Job, error: FileError) -> RunError:
-    return RunError("DISK_FULL" if error.code == "DISK_FULL" else "CANNOT_WRITE", f"{job.target}: {error}")

@@ -31,7 +31,6 @@ def columns() -> tuple[str, ...]:
 
 
 _PART = "//"  # no path holds it, so that no file's name is taken for a page of another
-_PAGE = re.compile(r"page ([0-9]+) of ([0-9]+)")
 
 
 def page_part(page: int, pages: int) -> str:
@@ -47,12 +46,6 @@ def copy_part(copy: int) -> str:
 def as_text(path: PurePath) -> str:
     """Return a path as the log holds it; bytes of a name that are no UTF-8 are written as escapes."""
     return path.as_posix().encode("utf-8", "backslashreplace").decode()
-
-
-def file_of(path: str) -> str:
-    """Return the name of the file that a row is about."""
-    head, _, part = path.rpartition(_PART)
-    return head if head and _PAGE.fullmatch(part) else path
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also full-width ones

@@ -14,7 +14,7 @@ from xray_core.dicom_choice import DicomChoice
 from xray_core.encode import check_identity, check_output
 from xray_core.errors import FileError, PresetError, RunError, SettingsError
 from xray_core.manifest import Manifest
-from xray_core.names import printable
+from xray_core.names import alike, printable
 from xray_core.pipeline import geometry
 from xray_core.presets import Preset, diff, fingerprint, loads, with_settings
 from xray_core.run_folder import STATE, RunFolder, parts_of
@@ -81,6 +81,11 @@ class Job:
     def preset(self) -> str:
         """Name and digest, for the log."""
         return f"{printable(self.applied.name, ' ')} {self.applied.digest[:12]}".strip()
+
+    def takes(self, path: PurePath) -> bool:
+        """Whether a file is of the part that the run takes."""
+        part, parts = self.shard
+        return alike(path) % parts == part - 1
 
     @property
     def folder(self) -> RunFolder:
@@ -237,11 +242,10 @@ def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
 def _check_parts(job: Job) -> None:
     """Refuse a part of a run beside a whole one, or beside parts of another run; and a whole run beside parts."""
     for other in parts_of(job.state):
-        shard = other.path.name.partition("-of-")[2]
-        if bool(shard) != (job.shard[1] > 1) or (shard and int(shard) != job.shard[1]):
-            held = f"parts of a run, one of {shard}" if shard else "a whole run"
+        if other.count != job.shard[1]:
+            held = f"parts of a run, one of {other.count}" if other.count > 1 else "a whole run"
             raise SettingsError(f"{job.target}: the folder holds {held}; choose another folder, or say --overwrite")
-        if shard and has_begun(other):
+        if other.count > 1 and has_begun(other):
             with Manifest(other.manifest) as manifest:
                 _same_run(job, manifest, beside=True)
 

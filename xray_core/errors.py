@@ -82,3 +82,8 @@ class RunError(XrayError):
     def __init__(self, code: RunCode, message: str) -> None:
         super().__init__(message)
         self.code: RunCode = code
+
+
+def unwritten(error: FileError, message: str) -> RunError:
+    """Return what it means for a run that a file could not be written."""
+    return RunError("DISK_FULL" if error.code == "DISK_FULL" else "CANNOT_WRITE", message)

@@ -226,8 +226,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, parts: Path | None
 
 def not_written(error: OSError) -> FileError:
     """Return an operating system's error as what it means for a file that was to be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return FileError("DISK_FULL" if full else "WRITE", reason(error))
+    return FileError("DISK_FULL" if is_full(error) else "WRITE", reason(error))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an operating system's error says that there is no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _put(part: Path, data: bytes, path: Path) -> None:

@@ -208,7 +208,7 @@ class Manifest:
     # --- What was found -----------------------------------------------------------------------------------------------
 
     def add(
-        self, entries: Iterable[Entry], suffix: str, ours: Callable[[Entry], bool] = lambda entry: True
+        self, entries: Iterable[Entry], suffix: str, ours: Callable[[PurePath], bool] = lambda path: True
     ) -> Iterator[int]:
         """Take in what the source holds now, and name the outputs; yields how many were taken so far.
 
@@ -232,7 +232,7 @@ class Manifest:
                     )
                     if known.rowcount:
                         continue
-                    plain, state = plain_name(entry.path, suffix), _TODO if ours(entry) else _OTHERS
+                    plain, state = plain_name(entry.path, suffix), _TODO if ours(entry.path) else _OTHERS
                     self._db.execute(
                         "INSERT INTO files (path, copy, member, stamp, seen, output, alike, state) "
                         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -242,7 +242,7 @@ class Manifest:
             yield count
         with self._changing():
             self._settle(suffix)
-            self._db.execute("INSERT OR REPLACE INTO said VALUES ('listing', ?)", (str(now),))
+            self.say("listing", now)
 
     def _settle(self, suffix: str) -> None:
         """Give another name to each new file whose plain name is also another's, or a folder's, or a page's."""
@@ -380,15 +380,15 @@ class Manifest:
         results
             Each file with the rows of its pages, without what the whole run has in common.
         """
+        marks, made = ", ".join("?" * (len(STORED) + 4)), False
         with self._changing():
             for task, rows in results:
                 if not rows:
                     update = f"UPDATE files SET state = {_DONE}, done_stamp = ? WHERE id = ?"
                     self._db.execute(update, (task.stamp, task.number))
                     continue
-                self.say("exported", False)
+                made = True
                 self._db.execute("DELETE FROM rows WHERE file = ?", (task.number,))
-                marks = ", ".join("?" * (len(STORED) + 4))
                 self._db.executemany(
                     f"INSERT INTO rows VALUES ({marks})",
                     [
@@ -399,6 +399,8 @@ class Manifest:
                 failed = any(row["status"] == "FAILURE" for row in rows)
                 change = (_FAILED, None, task.number) if failed else (_DONE, task.stamp, task.number)
                 self._db.execute("UPDATE files SET state = ?, done_stamp = ? WHERE id = ?", change)
+            if made:
+                self.say("exported", False)
 
     def rows(
         self, where: str = "1", values: Sequence[object] = (), *, order: str = _IN_ORDER, limit: int = -1

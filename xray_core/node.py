@@ -28,7 +28,7 @@ from xray_core import __version__
 from xray_core.batch_plan import Job, computes
 from xray_core.batch_task import Done, process
 from xray_core.dicom_choice import DicomChoice
-from xray_core.errors import FileError, RunError
+from xray_core.errors import FileError, RunError, unwritten
 from xray_core.files import write_bytes
 from xray_core.limits import Limits
 from xray_core.manifest import Task
@@ -294,6 +294,5 @@ def _not_seen(job: Job) -> RunError | None:
     try:
         write_bytes(job.folder.parts / f"probe-{host}-{os.getpid()}", b"", parts=job.folder.parts)
     except FileError as error:
-        full = error.code == "DISK_FULL"
-        return RunError("DISK_FULL" if full else "CANNOT_WRITE", f"{host} cannot write into {job.target}: {error}")
+        return unwritten(error, f"{host} cannot write into {job.target}: {error}")
     return None

@@ -56,10 +56,6 @@ class Preset:
     def __post_init__(self) -> None:
         _check_document(self.document)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # It goes to a worker with each film, which need not compute these each time.
-        return self.__dict__ | {"settings": self.settings, "digest": self.digest}
-
     @property
     def name(self) -> str:
         """Name for a person; may be empty."""

@@ -15,7 +15,6 @@ from xray_core.batch import Options
 from xray_core.batch_plan import Job, check_target, has_begun, source_of, target_of
 from xray_core.batch_task import process
 from xray_core.manifest import Manifest, Which, name_of, refusals
-from xray_core.names import alike
 from xray_core.pool import run_tasks
 
 _TRIED = 12  # films
@@ -130,11 +129,10 @@ def rehearse(job: Job, options: Options, passed_over: Counter[str]) -> Iterator[
             if again:
                 with Manifest(job.folder.manifest) as held:
                     held.copy_to(manifest)
-            part, parts = job.shard
             if not options.failures_only:
                 with closing(source_of(job.source, job.only, job.limits)) as source:
                     entries = source.entries(passed_over)
-                    for _ in manifest.add(entries, job.suffix, lambda entry: alike(entry.path) % parts == part - 1):
+                    for _ in manifest.add(entries, job.suffix, job.takes):
                         pass
                 if again:
                     manifest.take_up(target_of(job.target, job.folder.parts).sizes(), verify=options.verify)

@@ -6,7 +6,6 @@ that a library says of an error is passed on: it may quote names, or what a requ
 
 from __future__ import annotations
 
-import errno
 import secrets
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from xray_core.errors import FileError, RunError, SettingsError
-from xray_core.files import HEAD, begins_as_picture, kind_passed_over, named_as_picture, reason
+from xray_core.files import HEAD, begins_as_picture, is_full, kind_passed_over, named_as_picture, reason
 from xray_core.limits import Limits
 from xray_core.stores import Entry
 
@@ -242,7 +241,7 @@ class RemoteOut:
         except MemoryError:
             raise
         except Exception as error:
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = isinstance(error, OSError) and is_full(error)
             raise FileError("DISK_FULL" if full else "WRITE", _words(error)) from None
 
     def _make(self, folder: str) -> None:

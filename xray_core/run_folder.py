@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from xray_core.errors import FileError, RunError
-from xray_core.files import reason, write_bytes
+from xray_core.errors import FileError, RunError, unwritten
+from xray_core.files import not_written, reason, write_bytes
 
 STATE = ".radtune"
 Phase = Literal["listing", "running", "finishing", "done", "paused", "cancelled", "interrupted", "stopped"]
@@ -95,6 +95,7 @@ class RunFolder:
     def __init__(self, root: Path, shard: str = "") -> None:
         self.root = root
         self.path = root / STATE / shard
+        self.count = int(shard.partition("-of-")[2] or 1)  # of the parts that the run was spread into
         self.manifest = self.path / "manifest.sqlite"
         self.parts = self.path / "parts"
         self._progress = self.path / "progress.json"
@@ -103,6 +104,11 @@ class RunFolder:
     @cached_property
     def _lock(self) -> BaseFileLock:
         return FileLock(self.path / "lock", mode=0o666)
+
+    def forget(self) -> None:
+        """Take the manifest away, with what SQLite keeps beside it."""
+        for book in self.path.glob(f"{self.manifest.name}*"):
+            book.unlink()
 
     def __enter__(self) -> RunFolder:
         """Take the folder for one run.
@@ -127,9 +133,8 @@ class RunFolder:
             self._sweep()
         except (OSError, FileError) as error:
             self._lock.release()
-            full = isinstance(error, FileError) and error.code == "DISK_FULL"
-            words = str(error) if isinstance(error, FileError) else reason(error)
-            raise RunError("DISK_FULL" if full else "CANNOT_WRITE", f"{self.root}: {words}") from None
+            failure = error if isinstance(error, FileError) else not_written(error)
+            raise unwritten(failure, f"{self.root}: {failure}") from None
         return self
 
     def __exit__(
@@ -165,7 +170,7 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Whether a process holds the folder now; one that was killed holds nothing."""
-        if not self._lock.lock_file or not Path(self._lock.lock_file).is_file():
+        if not Path(self._lock.lock_file).is_file():
             return False
         try:
             with self._lock.acquire(timeout=0):
