@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -145,7 +146,7 @@ def test_an_id_leads_nowhere(run_id: str, films: Path) -> None:
 
 
 def test_a_run_is_found_again_by_its_folder_alone(films: Path) -> None:
-    plan = Plan("folder", "north", "npz", "unit", 2, {"voi": "none"})
+    plan = Plan("folder", "north", "npz", "unit", 2, greys={"voi": "none"})
     run = made(plan, name="Gentle,\n <b>north</b>\u202e")
     found = only_run()
     assert found == run
@@ -158,9 +159,10 @@ def test_what_is_no_run_is_passed_over(films: Path, shelf: Path) -> None:
     run = made()
     facts = json.loads((run.folder / "run.json").read_text())
     strange: list[object] = [[], {}, {"name": 3}, facts | {"created": "x"}, facts | {"created": "2026-01-01T00:00"}]
-    for plan in ({"source": "/etc"}, {"format": "exe"}, {"workers": "2"}, {"workers": 0}, {"greys": {"voi": "x"}}):
-        strange.append(facts | {"plan": facts["plan"] | plan})
-    strange.append(facts | {"plan": facts["plan"] | {"command": ["rm"]}})
+    plans: list[dict[str, object]] = [{"source": "/etc"}, {"format": "exe"}, {"workers": "2"}, {"workers": 0}]
+    plans += [{"greys": {"voi": "x"}}, {"skip_good": 1}, {"quality": 90}, {"command": ["rm"]}]
+    plans += [{"format": "jpg", "quality": quality} for quality in (0, 101, "90", True)]
+    strange += [facts | {"plan": facts["plan"] | plan} for plan in plans]
     for number, content in enumerate([*map(json.dumps, strange), "{", "\0", "[" * 10_000]):
         folder = shelf / f"20260101-000000-{number:08x}"
         folder.mkdir()
@@ -507,6 +509,34 @@ def test_films_are_uploaded_and_run(films: Path) -> None:
     run = ended(only_run())
     assert [path.name for path in find(run.out)] == ["one.png"]
     assert "one" not in run.name
+
+
+def test_good_films_are_left_and_jpegs_have_a_quality(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(places.ROOT_VARIABLE, str(places.SAMPLES))
+    page = well(batch())
+    assert not [field for field in page.number_input if field.key == "batch quality"]
+    page.selectbox(key="batch format").set_value("jpg").run()
+    page.number_input(key="batch quality").set_value(60).run()
+    page.checkbox(key="batch skip good").check().run()
+    press(page, "Start")
+    run = ended(only_run())
+    assert (run.plan.quality, run.plan.skip_good) == (60, True)
+    assert run.name.startswith("sample_images, ")
+    told = words(well(page.run()))
+    assert "sample_images · " in told
+    assert " · JPG of quality 60, " in told
+    assert " · good films as they are" in told
+    rows = read_log(run.out / "log.csv")
+    assert {row["status"] for row in rows} == {"SUCCESS", "SKIPPED"}
+    with PIL.Image.open(run.out / rows[0]["output"]) as rough:
+        assert rough.quantization[0][0] > 8  # of quality 60 it is 13, of 95 it is 2
+
+
+def test_a_run_that_another_tab_deletes_is_said_to_be_gone(films: Path) -> None:
+    run = done()
+    page = well(batch(run=run.id))
+    runs.delete(run)
+    assert "not there any more" in words(well(page.run()))
 
 
 def test_a_preset_file_is_taken_and_a_bad_one_refused() -> None:

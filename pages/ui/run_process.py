@@ -89,6 +89,8 @@ def command(run: Run, *more: str) -> list[str]:
         raise FileError("READ", "The folder of the films is not there any more.")
     greys = [word for name, value in plan.choice.unusual().items() for word in (f"--{name}", str(value))]
     outputs = ["--preset", str(run.preset), "--format", plan.format, "--range", plan.range]
+    outputs += ["--quality", str(plan.quality)] if plan.quality else []
+    outputs += ["--skip-good"] if plan.skip_good else []
     paths = [str(run.source), str(run.out)]
     return [sys.executable, "-m", "xray_core", "batch", *paths, *outputs, "--workers", str(plan.workers), *greys, *more]
 

@@ -67,6 +67,10 @@ class Plan:
         Of the outputs; from `xray_core.encode`.
     workers
         Processes.
+    quality
+        Of JPEG; the usual one if None.
+    skip_good
+        Whether films that meet all targets as they are stay so.
     greys
         How DICOM films are shown, where that is unusual, by the names of the flags.
 
@@ -81,6 +85,8 @@ class Plan:
     format: str = "png"
     range: str = "same"
     workers: int = 1
+    quality: int | None = None
+    skip_good: bool = False
     greys: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,12 +96,18 @@ class Plan:
             raise SettingsError("processes are a whole number from 1 to 256")
         if not isinstance(self.folder, str):
             raise SettingsError("the folder is a text")
-        check_output(f".{self.format}", self.range)
+        if type(self.skip_good) is not bool:
+            raise SettingsError("whether good films are skipped is true or false")
+        if self.quality is not None and (type(self.quality) is not int or not 1 <= self.quality <= 100):
+            raise SettingsError("the quality is a whole number from 1 to 100")
+        check_output(f".{self.format}", self.range, self.quality)
         self.choice  # noqa: B018  # refuses what is unknown
 
     @property
     def films(self) -> str:
         """Where its films come from, for a person."""
+        if self.source == "folder" and not self.folder and (root := places.operator_root()):
+            return root.name
         return self.folder.rpartition("/")[2] or KINDS[self.source]
 
     @property

@@ -13,7 +13,7 @@ from pages.ui.run_process import Outlook
 from pages.ui.runs import KINDS, Kind, Plan
 from pages.ui.state import Session
 from xray_core import presets
-from xray_core.encode import FORMATS, RANGES, check_output
+from xray_core.encode import FORMATS, JPEG_QUALITY, RANGES, check_output
 from xray_core.errors import PresetError, SettingsError
 from xray_core.pipeline import active
 from xray_core.pool import cpu_count
@@ -193,7 +193,17 @@ def _outputs() -> dict[str, Any]:
     workers = right.number_input(
         "Processes", 1, most, most, key="batch workers", help="More are faster.", persist_state="session"
     )
-    return {"format": suffix, "range": kind, "workers": min(int(workers), most)}
+    quality = None
+    if suffix == "jpg":
+        quality = int(left.number_input("Quality", 1, 100, JPEG_QUALITY, key="batch quality", persist_state="session"))
+    skips = st.checkbox(
+        "Leave films as they are that meet all targets already",
+        key="batch skip good",
+        help="They are scaled like the others, and the log says SKIPPED. What the targets are stands on the Tune page.",
+        persist_state="session",
+    )
+    chosen = {"format": suffix, "range": kind, "workers": min(int(workers), most), "skip_good": skips}
+    return chosen | ({} if quality in (None, JPEG_QUALITY) else {"quality": quality})
 
 
 def _fits(suffix: str, kind: str) -> bool:

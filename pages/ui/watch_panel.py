@@ -150,6 +150,8 @@ def watch(run: Run, visitor: Session) -> None:
 
 
 def _watched(run: Run, visitor: Session, busy: bool) -> None:
+    if runs.find(run.id) is None:  # somebody else deleted it
+        st.rerun()
     standing = run_process.standing(run)
     if standing.busy != busy:
         st.rerun()  # the whole page: what came out is drawn once it has ended, and not before
@@ -168,7 +170,11 @@ def _watched(run: Run, visitor: Session, busy: bool) -> None:
 
 
 def _what(run: Run) -> str:
-    words = [run.plan.films, f"{run.plan.format.upper()}, {RANGES[run.plan.range]}"]
+    plan = run.plan
+    quality = f" of quality {plan.quality}" if plan.quality else ""
+    words = [plan.films, f"{plan.format.upper()}{quality}, {RANGES[plan.range]}"]
+    if plan.skip_good:
+        words.append("good films as they are")
     with suppress(XrayError):
         if name := presets.load(str(run.preset)).name:
             words.insert(1, f"preset: {name}")
