@@ -24,6 +24,7 @@ CORE_FLOORS = {
     "names": 1,
     "luts": 1,
     "png": 1,
+    "ledger": 1,
     "tones": 2,
     "phantom": 2,
     "similarity": 2,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from xray_core.batch_log import Row
 from xray_core.errors import PresetError, RunError
-from xray_core.manifest import Manifest, Task, refusals
+from xray_core.ledger import refusals
+from xray_core.manifest import Manifest, Task
 from xray_core.stores import Entry
 
 

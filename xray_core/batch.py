@@ -33,7 +33,8 @@ from xray_core.batch_plan import (
 from xray_core.batch_task import Done, lost, process
 from xray_core.errors import FileError, RunError, SettingsError, unwritten
 from xray_core.files import not_written
-from xray_core.manifest import Manifest, Task, Which, refusals
+from xray_core.ledger import refusals
+from xray_core.manifest import Manifest, Task, Which
 from xray_core.pool import Lost, run_tasks
 from xray_core.run_folder import STATE, Phase, Progress, RunFolder, parts_of
 from xray_core.stores import Source

@@ -7,18 +7,15 @@ committed outlasts a kill at any moment; nothing that grows with the number of f
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePath
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from xray_core import dicom_choice
 from xray_core.batch_log import Row, as_text, copy_part, page_part
-from xray_core.errors import PresetError, RunError
+from xray_core.ledger import Ledger
 from xray_core.metrics import COLUMNS
 from xray_core.names import alike, full_name, is_for_pages, plain_name, safe_folders
 from xray_core.pipeline import parameters
@@ -38,7 +35,6 @@ STORED = ("status", "reason", "sha256", *_OUTPUT, "seconds", "bits", "width", "h
 """Columns of a row as they are stored."""
 
 _SCHEMA = f"""
-CREATE TABLE said (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE folders (alike INTEGER PRIMARY KEY);
 CREATE TABLE files (
     id INTEGER PRIMARY KEY,
@@ -111,7 +107,7 @@ def _path(key: bytes) -> PurePath:
     return PurePath(key.replace(b"\0", b"/").decode("utf-8", "surrogatepass"))
 
 
-class Manifest:
+class Manifest(Ledger):
     """An opened manifest; close it, or use it in a ``with``.
 
     Parameters
@@ -130,40 +126,13 @@ class Manifest:
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
-        self._path = path
-        name = ":memory:" if path is None else path.absolute().as_uri() + ("?mode=ro" if read_only else "")
-        self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False)
+        super().__init__(path, _SCHEMA, VERSION, {"rows": set(STORED)}, read_only=read_only)
         self._db.create_function("is_for_pages", 1, lambda name: is_for_pages(PurePath(name)), deterministic=True)
-        self._db.execute("PRAGMA cache_size = -16000")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not read_only:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-            version = VERSION
-        names = {name for _, name, *_ in self._db.execute("PRAGMA table_info(rows)")}
-        if version != VERSION or not set(STORED) <= names:
-            self.close()
-            raise PresetError(f"{self._path}: the run was made by another version of RadTune; say --overwrite")
-        # What a loss of power may take are the last rows; their files are done again.
-        self._db.execute("PRAGMA synchronous = NORMAL")
-
-    def __enter__(self) -> Manifest:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Let the file go."""
-        with suppress(sqlite3.Error):
-            self._db.close()
 
     def take_in(self, other: Path) -> None:
         """Add what another manifest says of the files that are its own: the parts of a run become one."""
         self._db.execute("ATTACH ? AS part", (str(other),))
-        with self._changing():
+        with self.changing():
             if self.said("record") is None:
                 self._db.execute("INSERT INTO said SELECT * FROM part.said")
             above = self._db.execute("SELECT coalesce(max(id), 0) FROM files").fetchone()[0]
@@ -173,37 +142,6 @@ class Manifest:
             columns = ", ".join(("page", "pages", *STORED, "settings"))
             self._db.execute(f"INSERT INTO rows SELECT file + ?, {columns} FROM part.rows", (above,))
         self._db.execute("DETACH part")
-
-    def copy_to(self, other: Manifest) -> None:
-        """Copy everything into another manifest, as it stands in one moment."""
-        self._db.backup(other._db)
-
-    # --- What is said of the run --------------------------------------------------------------------------------------
-
-    def said(self, name: str) -> Any:
-        """Return what was noted under a name; None if nothing."""
-        found = self._db.execute("SELECT value FROM said WHERE name = ?", (name,)).fetchone()
-        return None if found is None else json.loads(found[0])
-
-    def say(self, name: str, value: object) -> None:
-        """Note something of the whole run, that JSON can hold."""
-        with self._changing():
-            self._db.execute("INSERT OR REPLACE INTO said VALUES (?, ?)", (name, json.dumps(value)))
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """All changes, or none; one inside another is part of it."""
-        if self._db.in_transaction:
-            yield
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise
 
     # --- What was found -----------------------------------------------------------------------------------------------
 
@@ -219,7 +157,7 @@ class Manifest:
         now = (self.said("listing") or 0) + 1
         folder, count = PurePath(), 0
         for chunk in _chunks(entries):
-            with self._changing():
+            with self.changing():
                 for entry in chunk:
                     if entry.path.parent != folder:
                         folder = entry.path.parent
@@ -240,7 +178,7 @@ class Manifest:
                     )
             count += len(chunk)
             yield count
-        with self._changing():
+        with self.changing():
             self._settle(suffix)
             self.say("listing", now)
 
@@ -292,7 +230,7 @@ class Manifest:
         verify
             Look into every file, whatever its stamp says.
         """
-        with self._changing():
+        with self.changing():
             self._db.execute("CREATE TEMP TABLE present (output TEXT PRIMARY KEY, bytes INTEGER) WITHOUT ROWID")
             for chunk in _chunks(sizes):
                 self._db.executemany("INSERT OR REPLACE INTO present VALUES (?, ?)", chunk)
@@ -381,7 +319,7 @@ class Manifest:
             Each file with the rows of its pages, without what the whole run has in common.
         """
         marks, made = ", ".join("?" * (len(STORED) + 4)), False
-        with self._changing():
+        with self.changing():
             for task, rows in results:
                 if not rows:
                     update = f"UPDATE files SET state = {_DONE}, done_stamp = ? WHERE id = ?"
@@ -431,30 +369,10 @@ class Manifest:
             row["path"] = as_text(_path(row["path"])) + part
             yield row | json.loads(row.pop("settings") or "{}")
 
-    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Return the answer to a question in SQL, for numbers over all rows; never made of what a visitor says."""
-        return self._db.execute(sql, values).fetchall()
-
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(items)
     return iter(lambda: list(islice(rest, _CHUNK)), [])
-
-
-@contextmanager
-def refusals(path: Path, place: object) -> Iterator[None]:
-    """Turn what SQLite says of a manifest into a `RunError` that names a place: DISK_FULL, or CANNOT_WRITE."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        with suppress(OSError):
-            # Where there is no room at all it also fails to lock or to map.
-            if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < 1_000_000:
-                raise RunError("DISK_FULL", f"{place}: the disk is full") from None
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise RunError("CANNOT_WRITE", f"{place}: the books of the run are damaged; say --overwrite") from None
-        raise RunError("CANNOT_WRITE", f"{place}: the books of the run cannot be written") from None
 
 
 def _settings(row: Row) -> str | None:

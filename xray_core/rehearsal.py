@@ -14,7 +14,8 @@ from pathlib import Path
 from xray_core.batch import Options
 from xray_core.batch_plan import Job, check_target, has_begun, source_of, target_of
 from xray_core.batch_task import process
-from xray_core.manifest import Manifest, Which, name_of, refusals
+from xray_core.ledger import refusals
+from xray_core.manifest import Manifest, Which, name_of
 from xray_core.pool import run_tasks
 
 _TRIED = 12  # films

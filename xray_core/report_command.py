@@ -13,7 +13,8 @@ from xray_core.batch_log import Row, write_log, write_parquet
 from xray_core.batch_plan import REPORT, Job, job_of, target_of
 from xray_core.errors import FileError, SettingsError
 from xray_core.files import not_written, write_bytes
-from xray_core.manifest import Manifest, refusals
+from xray_core.ledger import refusals
+from xray_core.manifest import Manifest
 from xray_core.report import report as as_html
 from xray_core.run_folder import STATE, parts_of
 
