@@ -62,7 +62,7 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else str(round(value, 6))
     text = str(value)
-    # Rows read back from a log are all text: what is only a number stays one.
+    # Some of DICOM's columns are texts: what is only a number runs nothing.
     runs = isinstance(value, str) and text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
     return "'" + text if runs else text
 
