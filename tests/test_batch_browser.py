@@ -20,7 +20,11 @@ from playwright.sync_api import Browser, Page, expect
 from xray_core.files import find
 from xray_core.run_folder import STATE
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals"),
+]
 
 FILMS = 300
 NARROW = {"width": 390, "height": 844}
