@@ -26,8 +26,9 @@ import numpy as np
 from clusters import Nodes, wait_for
 
 import xray_core
-from xray_core.batch_log import LOG, Row, read_log
+from xray_core.batch_log import Row, read_log
 from xray_core.files import read, write
+from xray_core.names import LOG
 from xray_core.phantom import chest_phantom
 from xray_core.pool import cpu_count
 from xray_core.run_folder import STATE, RunFolder

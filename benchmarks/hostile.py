@@ -26,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from xray_core import cli
 from xray_core.archive import is_archive
-from xray_core.batch_log import LOG, read_log
+from xray_core.batch_log import read_log
 from xray_core.errors import FileError
 from xray_core.files import read
 from xray_core.isolated import DECODER
 from xray_core.limits import declared
+from xray_core.names import LOG
 
 MOST_MEMORY = 1_500_000  # kB of a worker
 SLOWEST = 20.0

@@ -22,8 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from xray_core.batch_log import LOG, Row, read_log
+from xray_core.batch_log import Row, read_log
 from xray_core.files import write
+from xray_core.names import LOG
 from xray_core.phantom import chest_phantom
 from xray_core.run_folder import STATE
 

@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from xray_core.batch_log import LOG
 from xray_core.encode import encode
+from xray_core.names import LOG
 from xray_core.run_folder import STATE, RunFolder
 
 

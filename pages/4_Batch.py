@@ -15,6 +15,7 @@ with frame.page("pages/4_Batch.py"):
         f"results lie in {frame.plain(str(places.runs_root()))} on the server."
     )
     narrow, wide = st.columns([1, 3], gap="large")
+    run = None
     with narrow, frame.guarded():
         run = watch_panel.choose(visitor)
     with wide, frame.guarded():

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xray_core.batch import Local, Options, Summary, run_batch
-from xray_core.batch_log import LOG, Row, read_log
-from xray_core.batch_plan import PRESET, RUN, Place, prepare
+from xray_core.batch_log import Row, read_log
+from xray_core.batch_plan import Place, prepare
+from xray_core.names import LOG, PRESET, RUN
 from xray_core.pipeline import Settings
 from xray_core.presets import Preset, create
 from xray_core.run_folder import STATE, Phase, Progress

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 from xray_core.archive import Archive, is_archive
-from xray_core.batch_log import LOG, Row
-from xray_core.batch_plan import PRESET, RUN
+from xray_core.batch_log import Row
 from xray_core.decode import Limits, decode
 from xray_core.encode import encode
 from xray_core.errors import FileError, SettingsError
 from xray_core.files import find, read, write
 from xray_core.image import Image
+from xray_core.names import LOG, PRESET, RUN
 from xray_core.pipeline import Settings, run
 
 resource = pytest.importorskip("resource", reason="memory is measured on POSIX")

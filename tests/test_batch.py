@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xray_core import batch, batch_log, batch_task, cli, dicom_choice
-from xray_core.batch_log import LOG, columns, read_log
+from xray_core.batch_log import columns, read_log
 from xray_core.batch_plan import prepare
 from xray_core.carried import embedded
 from xray_core.decode import Limits
@@ -33,6 +33,7 @@ from xray_core.files import encode, find, read, write
 from xray_core.image import Image
 from xray_core.manifest import Task
 from xray_core.metrics import COLUMNS, measure
+from xray_core.names import LOG
 from xray_core.params import Choice, Range
 from xray_core.pipeline import Settings, Staged, parameters, run, run_pair
 from xray_core.pool import Lost

@@ -202,14 +202,19 @@ def test_too_much_is_refused_and_nothing_stays(shelf: Path, monkeypatch: pytest.
     assert list(shelf.iterdir()) == []
 
 
-def test_what_a_killed_server_left_is_swept_away(films: Path, shelf: Path) -> None:
-    old, new = shelf / ".draft-old", shelf / ".deleted-new"
-    old.mkdir(parents=True)
-    new.mkdir()
-    os.utime(old, (0, 0))
+def test_what_a_killed_server_left_is_swept_away_and_nothing_else(films: Path, shelf: Path) -> None:
+    run_id = "20260101-000000-00000000"
+    ours = [shelf / ".draft-abcd" / run_id, shelf / f".deleted-{run_id}"]
+    others = [shelf / ".draft-thesis" / "chapter", shelf / ".deleted-letters"]
+    for path in (*ours, *others):
+        path.mkdir(parents=True)
+        top = path if path.parent == shelf else path.parent
+        os.utime(top, (0, 0))
+    young = shelf / f".deleted-{run_id[:-1]}1"
+    young.mkdir()
     made()
-    assert not old.exists()
-    assert new.exists()
+    assert not any(path.exists() for path in ours)
+    assert all(path.exists() for path in (*others, young))
 
 
 def test_a_folder_of_runs_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,6 +405,15 @@ def test_a_run_on_the_samples_from_start_to_triage() -> None:
         page.radio(key="batch run").options == ["New run", "the **first**"]
         or len(again.radio(key="batch run").options) == 2
     )
+
+
+@pytest.mark.parametrize("told", ["[" * 100_000, '{"phase": "stopped", "command": [], "words": 5}', "{}"])
+def test_damaged_progress_of_one_run_leaves_the_page_as_it_is(films: Path, told: str) -> None:
+    run, other = done(), made(name="another")
+    (run.out / ".radtune" / "progress.json").write_text(told)
+    page = well(batch(run=run.id))
+    assert page.radio(key="batch run").options == ["**New run**", "another", "a run"]
+    assert runs.find(other.id) == other
 
 
 def test_the_address_opens_a_run_and_an_unknown_one_is_told(films: Path) -> None:

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from xray_core import __version__, batch, cli, files
-from xray_core.batch_log import LOG, read_log
+from xray_core.batch_log import read_log
 from xray_core.files import FORMATS, RANGES, in_range, read, write
 from xray_core.image import Image
 from xray_core.metrics import COLUMNS, measure
+from xray_core.names import LOG
 from xray_core.params import Choice, Range
 from xray_core.pipeline import defaults, parameters, run
 from xray_core.presets import SUFFIX, builtin, builtin_names, create, load

@@ -17,13 +17,13 @@ import pytest
 from batches import QUICK, apply, but_time, by_path, contents, outputs
 from buckets import KEY, SECRET, fetched, sent
 
-from xray_core.batch_log import LOG
-from xray_core.batch_plan import PRESET, prepare
+from xray_core.batch_plan import prepare
 from xray_core.errors import FileError, RunError, SettingsError
 from xray_core.files import find, write
 from xray_core.image import Image
 from xray_core.limits import Limits
 from xray_core.manifest import Manifest
+from xray_core.names import LOG, PRESET
 from xray_core.presets import create
 from xray_core.stores import place
 

@@ -13,7 +13,7 @@ import stat
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from types import TracebackType
 from typing import IO
 
@@ -160,15 +160,25 @@ class Archive:
         # Any zip archive starts like an NPZ.
         return container not in (None, "NPZ")
 
-    def read(self, number: int) -> bytes:
+    def read(self, number: int, path: PurePath | None = None) -> bytes:
         """Unpack the file at one place of the directory into memory; see `Member`.
+
+        Parameters
+        ----------
+        number
+            The place.
+        path
+            The name that it had when the archive was listed, if that was another time.
 
         Raises
         ------
         FileError
-            If its name leads out of the archive, or it is damaged, encrypted or too large.
+            If its name leads out of the archive, it is damaged, encrypted or too large, or the archive is another now.
         """
-        entry = self._zip.infolist()[number]
+        entries = self._zip.infolist()
+        if number >= len(entries) or path not in (None, _path(entries[number].filename)):
+            raise FileError("READ", "the archive was replaced by another since it was listed")
+        entry = entries[number]
         if _leads_out(entry.filename):
             raise FileError("READ", "its name leads out of the archive; such a file is not read")
         check_packing(entry)

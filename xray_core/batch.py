@@ -17,26 +17,16 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, Protocol
 
-from xray_core.batch_log import LOG, Row, log_name, write_log
-from xray_core.batch_plan import (
-    PRESET,
-    RUN,
-    Job,
-    check_target,
-    computes,
-    has_begun,
-    record,
-    shard_name,
-    source_of,
-    target_of,
-)
+from xray_core.batch_log import Row, log_name, write_log
+from xray_core.batch_plan import Job, check_target, computes, has_begun, named, record, shard_name, source_of, target_of
 from xray_core.batch_task import Done, lost, process
 from xray_core.errors import FileError, RunError, SettingsError, unwritten
 from xray_core.files import not_written
 from xray_core.ledger import refusals
 from xray_core.manifest import Manifest, Task, Which
+from xray_core.names import LOG, PRESET, RUN
 from xray_core.pool import Lost, run_tasks
-from xray_core.run_folder import STATE, Phase, Progress, RunFolder, parts_of
+from xray_core.run_folder import STATE, Phase, Progress, RunFolder, all_of
 from xray_core.stores import Source
 
 _LOOK = 0.2  # seconds between two looks at what is asked for, and two reports
@@ -96,8 +86,8 @@ class Options:
 class Summary:
     """How a run ended.
 
-    Numbers of pictures, and of failures by their code; files found, if it came to that; files that were done once and
-    are not among the inputs any more; and where the inputs were before, if that was elsewhere.
+    Numbers of pictures, and of failures by their code; files found, if it came to that; and files that were done once
+    and are not among the inputs any more.
     """
 
     found: int | None = None
@@ -110,7 +100,6 @@ class Summary:
     seconds: float = 0.0
     phase: Phase = "done"
     gone: int = 0
-    source_before: str = ""
     passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -155,39 +144,53 @@ def run_batch(
         If the run cannot begin or go on. What was done by then is kept.
     """
     options = options or Options()
-    with job.folder as folder, refusals(folder.manifest, job.target):
+    with refusals(job.folder.manifest, job.target):
+        # Asked again once the folder is ours; but what is refused leaves nothing behind.
         check_target(job, resume=options.resume, overwrite=options.overwrite)
-        # Books that are written over need not be such that can be opened.
-        begun = not options.overwrite and has_begun(folder)
-        if options.failures_only and not begun:
+        if options.failures_only and not has_begun(job.folder):
             raise SettingsError(f"{job.target}: there is no run here whose failures could be done again")
-        if not begun:
-            folder.forget()
-        if options.overwrite:
-            _clear(folder)
-        with (
-            Manifest(folder.manifest) as manifest,
-            closing(source_of(job.source, job.only, job.limits)) as source,
-        ):
-            summary = _Run(job, engine, options, folder, manifest, source, asked, report).go()
-            # A folder of inputs that is empty today, as where a disk is not mounted, costs no run its books.
-            knows_any = next(manifest.rows(limit=1), None) is not None
+        if options.failures_only and not has_begun(job.folder, listed=True):
+            raise SettingsError(f"{job.target}: the run here ended before all its files were found; say --resume")
+    is_new = not job.state.exists()
+    with job.folder as folder, refusals(folder.manifest, job.target):
+        _check_alone(folder)
+        check_target(job, resume=options.resume, overwrite=options.overwrite)
+        with closing(source_of(job.source, job.only, job.limits)) as source:
+            if options.overwrite:
+                passed_over = Counter[str]()
+                # Inputs that are empty today, as where a disk is not mounted, cost no run its books.
+                if folder.manifest.is_file() and next(source.entries(passed_over), None) is None:
+                    return Summary(found=0, passed_over=passed_over)
+                _clear(folder)
+            # Books that are written over need not be such that can be opened.
+            if options.overwrite or not has_begun(folder):
+                folder.forget()
+            with Manifest(folder.manifest) as manifest:
+                summary = _Run(job, engine, options, folder, manifest, source, asked, report).go()
+                knows_any = next(manifest.rows(limit=1), None) is not None
     if summary.found == 0 and not knows_any:
-        _leave_nothing(job)
+        _leave_nothing(job, is_new)
     return summary
+
+
+def _check_alone(ours: RunFolder) -> None:
+    """Refuse a whole run beside a part that goes on, and a part beside a whole run: their locks are not the same."""
+    for other in all_of(ours.root):
+        if other.count != ours.count and other.is_running():
+            raise RunError("IN_USE", f"{ours.root}: another run writes into this folder{other.holder()}")
 
 
 def _clear(ours: RunFolder) -> None:
     """Take away the books of what is written over: a whole run's where a part begins, and parts of other numbers."""
-    for other in parts_of(ours.root):
+    for other in all_of(ours.root):
         if other.count != ours.count:
             other.forget()
 
 
-def _leave_nothing(job: Job) -> None:
-    """Take the books away where there was nothing to do."""
+def _leave_nothing(job: Job, is_new: bool) -> None:
+    """Take the books away where there was nothing to do, and a folder that was made for them."""
     shutil.rmtree(job.folder.path, ignore_errors=True)
-    for folder in (job.state / STATE, job.state):
+    for folder in (job.state / STATE, *([job.state] if is_new else [])):
         with suppress(OSError):
             folder.rmdir()
 
@@ -252,10 +255,8 @@ class _Run:
             manifest.say("label", job.preset)
             manifest.say("computes", computes(job.applied))
             manifest.say("record", record(job))
-        source = job.source if isinstance(job.source, str) else str(job.source.absolute())
-        before = manifest.said("source")
-        if before != source:
-            self._summary.source_before = before or ""
+        source = named(job.source)
+        if manifest.said("source") != source:
             manifest.say("source", source)
             manifest.say("only", job.only and str(job.only))
         self._folder.report(self._progress)
@@ -326,7 +327,8 @@ class _Run:
         if any(row.get("reason", "").startswith("WRITE") for row in rows):
             self._write_down()
         # A file that could not be looked at says nothing against what was made of it before.
-        if not (task.done and any(row.get("reason", "").partition(":")[0] in _UNSEEN for row in rows)):
+        unseen = any(row.get("unread") or row.get("reason", "").partition(":")[0] in _UNSEEN for row in rows)
+        if not (task.known and unseen):
             self._held.append(done)
         for row in rows:
             self._count(row)

@@ -32,8 +32,10 @@ from xray_core.arguments import (
 )
 from xray_core.batch import Engine, Local, Options, Summary, run_batch
 from xray_core.batch_log import log_name
-from xray_core.batch_plan import Job, has_begun, prepare, shard_name
-from xray_core.errors import RunError, XrayError
+from xray_core.batch_plan import Job, has_begun, prepare, shard_name, source_before
+from xray_core.errors import RunError, SettingsError, XrayError
+from xray_core.ledger import refusals
+from xray_core.names import printable
 from xray_core.pool import cpu_count
 from xray_core.rehearsal import Rehearsal, rehearse
 from xray_core.report_command import has_report, write_report
@@ -71,9 +73,15 @@ def batch(arguments: argparse.Namespace) -> int:
         command=tuple(_resuming()),
     )
     greeting = f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}"
+    if options.verify and not options.resume:
+        raise SettingsError("--verify looks into a run that is gone on with: say --resume as well")
     if arguments.dry_run:
         return _rehearse(job, options, arguments, greeting)
     engine = _engine(arguments, job)
+    with refusals(job.folder.manifest, job.target):
+        before = source_before(job) if options.resume else ""
+    if before:
+        say(f"the films of this run were in {before} before")
     try:
         with _signals() as asked, tqdm(total=0, unit="film", disable=None, smoothing=0) as bar:
             summary = run_batch(job, engine, options, asked=asked, report=_onto(bar, greeting))
@@ -174,7 +182,7 @@ def _rehearse(job: Job, options: Options, arguments: argparse.Namespace, greetin
             _print_plan(plan, passed_over, workers)
             return DONE
         for path, output in plan.outputs():
-            print(f"{path} -> {output}")
+            print(printable(f"{path} -> {output}", "\N{REPLACEMENT CHARACTER}"))
         say(greeting)
         say(f"{plan.found} images found{_left_out(passed_over)}; {plan.to_do} to do; nothing was written")
         say(plan.estimate(workers).sentence)
@@ -203,16 +211,18 @@ def _tell(summary: Summary, arguments: argparse.Namespace, job: Job) -> None:
         print(json.dumps(counts | {"balanced": summary.balanced, "seconds": round(summary.seconds, 2)}))
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to do"
     rate = summary.worked / max(summary.seconds, 1e-9)
-    speed = f" ({rate:.1f} films a second); {summary.balanced} meet all targets" if rate else ""
+    whose = "of the new, " if summary.unchanged else ""
+    speed = f" ({rate:.1f} films a second); {whose}{summary.balanced} meet all targets" if rate else ""
     say(f"{words} in {summary.seconds:.1f} s{speed}{_left_out(summary.passed_over)}")
-    if summary.source_before:
-        say(f"the films of this run were in {summary.source_before} before")
-    if summary.gone:
+    if summary.gone == 1:
+        say("1 film of the log is not among the inputs any more; its row and output stay")
+    elif summary.gone:
         say(f"{summary.gone} films of the log are not among the inputs any more; their rows and outputs stay")
     if summary.failed:
         causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
         say(f"failures by cause: {causes}; each is named in the log")
     if summary.other_size:
-        say(f"{summary.other_size} films differ much in size from the one tuned on; filters count in pixels")
+        films = "film differs" if summary.other_size == 1 else "films differ"
+        say(f"{summary.other_size} {films} much in size from the one tuned on; filters count in pixels")
     log = log_name(shard_name(job.shard))
     say(f"log: {job.target}/{log}" if isinstance(job.target, str) else f"log: {job.target / log}")

@@ -13,9 +13,9 @@ from typing import Any
 
 from xray_core import dicom_choice
 from xray_core.metrics import COLUMNS
+from xray_core.names import LOG
 from xray_core.pipeline import parameters
 
-LOG = "log.csv"
 _HEAD = ("path", "output", "sha256", "status", "reason", "preset", "seconds", "bits", "width", "height")
 Row = dict[str, Any]
 
@@ -102,7 +102,8 @@ def write_parquet(path: Path, rows: Iterable[Row], usual: Row) -> None:
     types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     schema = pa.schema([(name, types[_kind(name)]) for name in columns()])
     pending, failed = iter(rows), {"preset": usual.get("preset")}
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    # Opened here: pyarrow takes no name that is no UTF-8.
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while some := list(islice(pending, 5_000)):
             full = [(failed if row["status"] == "FAILURE" else usual) | row for row in some]
             values = {name: [_typed(row.get(name), _kind(name)) for row in full] for name in columns()}

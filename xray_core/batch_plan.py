@@ -8,22 +8,18 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from xray_core.archive import is_archive
-from xray_core.batch_log import LOG
 from xray_core.decode import Limits
 from xray_core.dicom_choice import DicomChoice
 from xray_core.encode import check_identity, check_output
 from xray_core.errors import FileError, PresetError, RunError, SettingsError
+from xray_core.ledger import understood
 from xray_core.manifest import Manifest
-from xray_core.names import alike, printable
+from xray_core.names import LOG, PRESET, alike, printable
 from xray_core.pipeline import geometry
 from xray_core.presets import Preset, diff, fingerprint, loads, with_settings
 from xray_core.run_folder import STATE, RunFolder, parts_of
 from xray_core.stored import Levels, check_levels
 from xray_core.stores import Folder, OutFolder, Packed, Place, Source, Target, place
-
-PRESET = "used.preset.json"
-RUN = "run.json"
-REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -190,12 +186,23 @@ def _check_apart(source: Path, target: Place) -> None:
     # One file takes nothing else of its folder for an input: its outputs may stand beside it.
     # Its own folder is where it really lies, whatever link leads to it.
     real = source.resolve().parent if source.is_file() else here
-    if there in (here, real) or (source.is_dir() and here in there.parents):
+    inside = source.is_dir() and any(_is_same(here, above) for above in there.parents)
+    if _is_same(here, there) or _is_same(real, there) or inside:
         raise SettingsError(f"{target}: the outputs' folder is that of the inputs or inside it; choose another")
-    if there in here.parents:
+    if any(_is_same(there, above) for above in here.parents):
         raise SettingsError(f"{target}: the outputs' folder holds the inputs; choose another")
     if target.exists() and not target.is_dir():
         raise SettingsError(f"{target}: this is a file; the outputs need a folder")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder, which may be mounted in two places."""
+    if one == other:
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _check_urls_apart(source: str, target: Place) -> None:
@@ -213,49 +220,73 @@ def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
     SettingsError, PresetError
         The latter names what differs between the runs.
     """
-    folder = job.folder
     if overwrite:
         return
-    _check_parts(job)
-    if has_begun(folder):
+    # Before the other parts are looked for: what a part makes comes after its books.
+    held = _held(job)
+    beside = _check_parts(job)
+    if has_begun(job.folder):
         if not resume:
             raise SettingsError(f"{job.target}: the folder holds a run; say --resume to go on with it, or --overwrite")
-        with Manifest(folder.manifest) as manifest:
+        with Manifest(job.folder.manifest, read_only=True) as manifest:
             _same_run(job, manifest)
-        return
+    elif held and not beside:
+        raise SettingsError(f"{job.target}: {held}")
+
+
+def _held(job: Job) -> str:
+    """Return why a target without books cannot be taken, in words; empty where it can."""
     if isinstance(job.target, str):
-        if job.shard[1] == 1 and next(target_of(job.target, folder.parts).sizes(), None) is not None:
-            raise SettingsError(
-                f"{job.target}: it is not empty, and {job.state} holds no books of a run there; choose another, or say "
-                "--overwrite"
-            )
-        return
-    if not job.target.is_dir():
-        return
+        # The other parts' books may lie on other machines.
+        if job.shard[1] > 1 or next(target_of(job.target, job.folder.parts).sizes(), None) is None:
+            return ""
+        return f"it is not empty, and {job.state} holds no books of a run there; choose another, or say --overwrite"
+    if not job.target.is_dir() or all(entry.name == STATE for entry in job.target.iterdir()):
+        return ""
     if (job.target / PRESET).is_file() or (job.target / LOG).is_file():
-        if job.shard[1] == 1:
-            raise SettingsError(f"{job.target}: the folder holds a run without its books ({STATE}); say --overwrite")
-    elif any(entry.name != STATE for entry in job.target.iterdir()) and job.shard[1] == 1:
-        raise SettingsError(f"{job.target}: the folder is not empty; choose another, or say --overwrite")
+        return f"the folder holds a run without its books ({STATE}); say --overwrite"
+    return "the folder is not empty; choose another, or say --overwrite"
 
 
-def _check_parts(job: Job) -> None:
-    """Refuse a part of a run beside a whole one, or beside parts of another run; and a whole run beside parts."""
-    for other in parts_of(job.state):
+def _check_parts(job: Job) -> bool:
+    """Refuse a part of a run beside a whole one, or beside parts of another run; and a whole run beside parts.
+
+    Returns
+    -------
+    beside
+        Whether there are other parts of this run.
+    """
+    others = parts_of(job.state)
+    for other in others:
         if other.count != job.shard[1]:
             held = f"parts of a run, one of {other.count}" if other.count > 1 else "a whole run"
             raise SettingsError(f"{job.target}: the folder holds {held}; choose another folder, or say --overwrite")
         if other.count > 1 and has_begun(other):
-            with Manifest(other.manifest) as manifest:
+            with Manifest(other.manifest, read_only=True) as manifest:
                 _same_run(job, manifest, beside=True)
+    return job.shard[1] > 1 and bool(others)
 
 
-def has_begun(folder: RunFolder) -> bool:
-    """Whether a run got so far that it can be gone on with."""
+def has_begun(folder: RunFolder, *, listed: bool = False) -> bool:
+    """Whether a run got so far that it can be gone on with, or that all its files were found."""
     if not folder.manifest.is_file():
         return False
-    with Manifest(folder.manifest) as manifest:
-        return manifest.said("record") is not None
+    with Manifest(folder.manifest, read_only=True) as manifest:
+        return manifest.said("listing" if listed else "record") is not None
+
+
+def named(source: Place) -> str:
+    """Return a source as the books of a run name it."""
+    return source if isinstance(source, str) else str(source.absolute())
+
+
+def source_before(job: Job) -> str:
+    """Return where the inputs of the run that the target holds were, if that was elsewhere; else an empty text."""
+    if not has_begun(job.folder):
+        return ""
+    with Manifest(job.folder.manifest, read_only=True) as manifest:
+        before = manifest.said("source")
+    return "" if before == named(job.source) else str(before or "")
 
 
 def record(job: Job) -> dict[str, object]:
@@ -283,24 +314,25 @@ def job_of(manifest: Manifest, target: Place, state: Path) -> Job:
     target, state
         Where its outputs and its books are now.
     """
-    said: dict[str, Any] = manifest.said("record")
-    source, preset = manifest.said("source"), loads(manifest.said("preset"))
-    only = manifest.said("only")
-    choice = {name.removeprefix("dicom."): value for name, value in said.items() if name.startswith("dicom.")}
-    return Job(
-        source if "://" in source else Path(source),
-        target,
-        preset,
-        suffix=f".{said['format']}",
-        kind=said["range"],
-        embed=said.get("embed", True),
-        quality=said.get("quality"),
-        levels=tuple(said["levels"]) if "levels" in said else None,
-        choice=DicomChoice(**choice),
-        keep_identity=said.get("keep_identity", False),
-        only=PurePath(only) if only else None,
-        state=state,
-    )
+    with understood():
+        said: dict[str, Any] = manifest.said("record")
+        source, preset = manifest.said("source"), loads(manifest.said("preset"))
+        only = manifest.said("only")
+        choice = {name.removeprefix("dicom."): value for name, value in said.items() if name.startswith("dicom.")}
+        return Job(
+            source if "://" in source else Path(source),
+            target,
+            preset,
+            suffix=f".{said['format']}",
+            kind=said["range"],
+            embed=said.get("embed", True),
+            quality=said.get("quality"),
+            levels=tuple(said["levels"]) if "levels" in said else None,
+            choice=DicomChoice(**choice),
+            keep_identity=said.get("keep_identity", False),
+            only=PurePath(only) if only else None,
+            state=state,
+        )
 
 
 def computes(preset: Preset) -> str:
@@ -310,17 +342,7 @@ def computes(preset: Preset) -> str:
 
 def _same_run(job: Job, manifest: Manifest, *, beside: bool = False) -> None:
     """Refuse to go on with a run, or `beside` a part of it, that was made with something else; names what differs."""
-    used, outputs = loads(manifest.said("preset")), manifest.said("record")
-    changes: list[tuple[str, object, object]] = []
-    if used.digest != job.applied.digest:
-        changes = [(path, *values) for path, values in diff(used, job.applied).items()]
-    if used.targets != job.applied.targets:
-        changes.append(("targets", used.targets, job.applied.targets))
-    wanted = record(job)
-    names = sorted((wanted.keys() | outputs.keys()) - ({"shard"} if beside else set()))
-    changes += [(name, outputs.get(name), wanted.get(name)) for name in names if outputs.get(name) != wanted.get(name)]
-    if changes:
-        words = ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, a, b in changes)
+    if words := _differences(_made_with(manifest), (job.applied, record(job)), but_shard=beside):
         raise PresetError(f"{job.target}: the folder holds another run ({words}); say --overwrite")
     if manifest.said("computes") != computes(job.applied):
         raise RunError(
@@ -328,3 +350,29 @@ def _same_run(job: Job, manifest: Manifest, *, beside: bool = False) -> None:
             f"{job.target}: this machine, or its OpenCV, computes other pixels than the one that began the run; go on "
             "there, or say --overwrite",
         )
+
+
+def contradiction(one: Manifest, other: Manifest) -> str:
+    """Return in what two parts of a run differ that should be alike, in words; empty where in nothing."""
+    return _differences(_made_with(one), _made_with(other), but_shard=True)
+
+
+_Made = tuple[Preset, dict[str, Any]]
+
+
+def _made_with(manifest: Manifest) -> _Made:
+    with understood():
+        return loads(manifest.said("preset")), dict(manifest.said("record"))
+
+
+def _differences(one: _Made, other: _Made, *, but_shard: bool) -> str:
+    (used, outputs), (applied, wanted) = one, other
+    changes: list[tuple[str, object, object]] = []
+    if used.digest != applied.digest:
+        changes = [(path, *values) for path, values in diff(used, applied).items()]
+    if used.targets != applied.targets:
+        changes.append(("targets", used.targets, applied.targets))
+    for name in sorted((wanted.keys() | outputs.keys()) - ({"shard"} if but_shard else set())):
+        if outputs.get(name) != wanted.get(name):
+            changes.append((name, outputs.get(name), wanted.get(name)))
+    return ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, a, b in changes)

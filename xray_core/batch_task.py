@@ -36,7 +36,12 @@ def process(job: Job, task: Task) -> Done:
     started = time.perf_counter()
     row = _row(task)
     with _reasons(row):
-        data = _source(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
+        try:
+            data = _source(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
+        except FileError as error:
+            # Of a file that is not even read, a limit tells no more than a missing permission.
+            row["unread"] = error.code == "BYTE_LIMIT"
+            raise
         # Before anything is made of it: limits may be others than when it was done.
         if task.done and task.done == hashlib.sha256(data).hexdigest() and _are_as_recorded(job, task):
             return task, []

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from xray_core import __version__
-from xray_core.batch_plan import PRESET, Job, computes, source_of, target_of
+from xray_core.batch_plan import Job, computes, source_of, target_of
 from xray_core.batch_task import Done
 from xray_core.errors import FileError, RunError, SettingsError
 from xray_core.manifest import Task
+from xray_core.names import PRESET
 from xray_core.node import end_run, packed, run_shard, task_list
 from xray_core.pool import Lost
 

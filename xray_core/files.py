@@ -8,7 +8,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from xray_core.decode import Limits, container_of, decode
 from xray_core.derivation import Derivation
@@ -101,15 +101,35 @@ def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
 
 
 def scan(
-    root: Path, passed_over: Counter[str] | None = None, *, in_order: bool = False
+    root: Path, passed_over: Counter[str] | None = None, *, in_order: bool = False, closed: list[Path] | None = None
 ) -> Iterator[tuple[Path, os.DirEntry[str]]]:
     """Yield the pictures below a folder as `find` does, each with its entry of the directory.
 
     Without an order no more than one entry is held at a time, however many there are.
+
+    Parameters
+    ----------
+    root, passed_over
+        As in `find`.
+    in_order
+        Whether in the order of their paths.
+    closed
+        Takes the folders below the root that cannot be read; without it they are counted.
     """
     counts = Counter[str]() if passed_over is None else passed_over
+
+    def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(root / folder) as entries:
+                yield from sorted(entries, key=lambda entry: entry.name) if in_order else entries
+        except OSError:
+            if closed is None or not folder.parts:
+                counts["folders that cannot be read"] += 1
+            else:
+                closed.append(folder)
+
     # An own stack: as a recursion, a deep tree would end in Python's limit.
-    stack = [(PurePath(), _entries(root, counts, in_order))]
+    stack = [(Path(), entries_of(Path()))]
     while stack:
         folder, entries = stack[-1]
         entry = next(entries, None)
@@ -120,7 +140,7 @@ def scan(
             hidden = entry.name.startswith(".")
             if entry.is_dir(follow_symlinks=False):
                 if not hidden:
-                    stack.append((folder / entry.name, _entries(Path(entry.path), counts, in_order)))
+                    stack.append((folder / entry.name, entries_of(folder / entry.name)))
             elif hidden or entry.is_symlink():
                 counts["hidden" if hidden else "links"] += 1
             elif entry.is_file(follow_symlinks=False) and _is_picture(entry):
@@ -129,14 +149,6 @@ def scan(
                 counts[kind_passed_over(entry.name)] += 1
         except OSError:
             counts["not readable"] += 1
-
-
-def _entries(folder: Path, counts: Counter[str], in_order: bool) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from sorted(entries, key=lambda entry: entry.name) if in_order else entries
-    except OSError:
-        counts["folders that cannot be read"] += 1
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from xray_core.errors import PresetError, RunError
+from xray_core.errors import PresetError, RunError, XrayError
 
 _SAID = "CREATE TABLE said (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
 
@@ -46,11 +46,11 @@ class Ledger:
         *,
         read_only: bool = False,
     ) -> None:
-        name = ":memory:" if path is None else path.absolute().as_uri() + ("?mode=ro" if read_only else "")
-        self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False)
-        self._db.execute("PRAGMA cache_size = -16000")
-        (found,) = self._db.execute("PRAGMA user_version").fetchone()
-        if found == 0 and not read_only:
+        self._db, found = _opened(path, read_only)
+        self._is_empty = found == 0 and read_only
+        if self._is_empty:
+            return
+        if found == 0:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.executescript(f"BEGIN; {_SAID} {schema} PRAGMA user_version = {version}; COMMIT;")
             found = version
@@ -78,8 +78,11 @@ class Ledger:
 
     def said(self, name: str) -> Any:
         """Return what was noted under a name; None if nothing."""
+        if self._is_empty:
+            return None
         found = self._db.execute("SELECT value FROM said WHERE name = ?", (name,)).fetchone()
-        return None if found is None else json.loads(found[0])
+        with understood():
+            return None if found is None else json.loads(found[0])
 
     def say(self, name: str, value: object) -> None:
         """Note something of the whole run, that JSON can hold."""
@@ -110,6 +113,50 @@ class Ledger:
         return self._db.execute(sql, values).fetchall()
 
 
+def _opened(path: Path | None, read_only: bool) -> tuple[sqlite3.Connection, int]:
+    """Return a connection, and the version that the file says it has; 0 of an empty one."""
+    if path is None:
+        return _connected(":memory:")
+    address = path.absolute().as_uri()
+    if not read_only:
+        return _connected(address)
+    try:
+        return _connected(f"{address}?mode=ro")
+    except sqlite3.OperationalError:
+        # SQLite wants to write beside the file, which may be forbidden. Where nobody writes it can do without.
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        return _connected(f"{address}?immutable=1")
+
+
+def _connected(address: str) -> tuple[sqlite3.Connection, int]:
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False)
+    try:
+        db.execute("PRAGMA cache_size = -16000")
+        return db, db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error:
+        db.close()
+        raise
+
+
+class Damaged(sqlite3.DatabaseError):
+    """What SQLite takes for sound, and cannot be."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Turn what happens where a ledger holds other things than were written into it into `Damaged`."""
+    try:
+        yield
+    except XrayError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+
+
 @contextmanager
 def refusals(path: Path, place: object) -> Iterator[None]:
     """Turn what SQLite says of a ledger into a `RunError` that names a place: DISK_FULL, or CANNOT_WRITE."""
@@ -121,6 +168,6 @@ def refusals(path: Path, place: object) -> Iterator[None]:
             # Where there is no room at all it also fails to lock or to map.
             if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < 1_000_000:
                 raise RunError("DISK_FULL", f"{place}: the disk is full") from None
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             raise RunError("CANNOT_WRITE", f"{place}: the books of the run are damaged; say --overwrite") from None
         raise RunError("CANNOT_WRITE", f"{place}: the books of the run cannot be written") from None

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from xray_core import dicom_choice
 from xray_core.batch_log import Row, as_text, copy_part, page_part
-from xray_core.ledger import Ledger
+from xray_core.ledger import Ledger, understood
 from xray_core.metrics import COLUMNS
 from xray_core.names import alike, full_name, is_for_pages, plain_name, safe_folders
 from xray_core.pipeline import parameters
@@ -81,6 +81,8 @@ class Task:
         Digest it had when it was last done, if its outputs are still there.
     outputs
         Those outputs with their digests, where they are to be verified.
+    known
+        Whether any output was ever made of it.
     """
 
     number: int
@@ -91,6 +93,7 @@ class Task:
     copy: int = 1
     done: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
+    known: bool = False
 
 
 def name_of(task: Task) -> str:
@@ -154,7 +157,9 @@ class Manifest(Ledger):
         comes near get them; of the rest, in the order of their paths, each gets its full name, with a number if need
         be. What is not `ours` takes part in that alone: so the parts of a run that is spread give no name twice.
         """
-        now = (self.said("listing") or 0) + 1
+        # A listing that was interrupted has marked files as well.
+        marked = self._db.execute("SELECT max(seen) FROM files").fetchone()[0] or 0
+        now = max(self._now, marked) + 1
         folder, count = PurePath(), 0
         for chunk in _chunks(entries):
             with self.changing():
@@ -185,9 +190,10 @@ class Manifest(Ledger):
     def _settle(self, suffix: str) -> None:
         """Give another name to each new file whose plain name is also another's, or a folder's, or a page's."""
         settled = self.said("settled") or 0
+        self._move_folders(settled)
         self._db.execute(
             """
-            CREATE TEMP TABLE contested AS SELECT id, path FROM files AS one WHERE id > ? AND (
+            CREATE TEMP TABLE contested AS SELECT id, path, output FROM files AS one WHERE id > ? AND (
                 EXISTS (SELECT 1 FROM files AS other WHERE other.alike = one.alike AND other.id != one.id)
                 OR EXISTS (SELECT 1 FROM folders WHERE folders.alike = one.alike)
                 OR is_for_pages(output)
@@ -197,12 +203,34 @@ class Manifest(Ledger):
         )
         self._db.execute("UPDATE files SET alike = NULL WHERE id IN (SELECT id FROM contested)")
         last: dict[int, int] = {}
-        for number, key in self._db.execute("SELECT id, path FROM contested ORDER BY rowid"):
-            output = self._free_name(_path(key), suffix, last)
+        for number, key, plain in self._db.execute("SELECT id, path, output FROM contested ORDER BY rowid"):
+            output = self._free_name(PurePath(plain).with_name(_path(key).name), suffix, last)
             changes = (as_text(output), alike(output), number)
             self._db.execute("UPDATE files SET output = ?, alike = ? WHERE id = ?", changes)
         self._db.execute("DROP TABLE contested")
         self._db.execute("INSERT OR REPLACE INTO said SELECT 'settled', max(id) FROM files HAVING max(id) NOT NULL")
+
+    def _move_folders(self, settled: int) -> None:
+        """Give another folder to each new file whose own has the name of an older file's output."""
+        held = f"SELECT alike FROM files WHERE id <= {settled}"
+        blocked = {name for (name,) in self._db.execute(f"SELECT alike FROM folders WHERE alike IN ({held})")}
+        if not blocked:
+            return
+        for number, output in self._db.execute("SELECT id, output FROM files WHERE id > ?", (settled,)):
+            folder = Path()
+            for part in PurePath(output).parent.parts:
+                folder /= part
+                while alike(folder) in blocked or self._is_output(alike(folder), settled):
+                    folder = folder.with_name(f"{folder.name}_")
+                self._db.execute("INSERT OR IGNORE INTO folders VALUES (?)", (alike(folder),))
+            moved = folder / PurePath(output).name
+            if moved != PurePath(output):
+                changes = (as_text(moved), alike(moved), number)
+                self._db.execute("UPDATE files SET output = ?, alike = ? WHERE id = ?", changes)
+
+    def _is_output(self, name: int, settled: int) -> bool:
+        query = "SELECT 1 FROM files WHERE alike = ? AND id <= ?"
+        return self._db.execute(query, (name, settled)).fetchone() is not None
 
     def _free_name(self, path: PurePath, suffix: str, last: dict[int, int]) -> PurePath:
         """Return the first name that is free; `last` remembers how far the numbers of a name are used up."""
@@ -245,7 +273,7 @@ class Manifest(Ledger):
             )
             self._db.execute("DROP TABLE present")
             # Nothing tells any more whether what is not there would still fail.
-            gone = "SELECT id FROM files WHERE seen != ?"
+            gone = "SELECT id FROM files WHERE seen < ?"
             dropped = self._db.execute(f"DELETE FROM rows WHERE status = 'FAILURE' AND file IN ({gone})", (self._now,))
             if dropped.rowcount:
                 self.say("exported", False)
@@ -256,16 +284,17 @@ class Manifest(Ledger):
 
     @property
     def _now(self) -> int:
-        return int(self.said("listing") or 0)
+        with understood():
+            return int(self.said("listing") or 0)
 
     def count(self, which: Which = "found") -> int:
         """Return how many of the files that the source held at its last listing are in a state."""
-        query = f"SELECT count(*) FROM files WHERE seen = ? AND state IN {_STATES[which]}"
+        query = f"SELECT count(*) FROM files WHERE seen >= ? AND state IN {_STATES[which]}"
         return int(self._db.execute(query, (self._now,)).fetchone()[0])
 
     def gone(self) -> int:
         """Return how many files were done once and are not in the source any more; their outputs and rows stay."""
-        query = "SELECT count(*) FROM files WHERE seen != ? AND id IN (SELECT file FROM rows)"
+        query = "SELECT count(*) FROM files WHERE seen < ? AND id IN (SELECT file FROM rows)"
         return int(self._db.execute(query, (self._now,)).fetchone()[0])
 
     def tasks(self, which: Which = "to do", *, verify: bool = False) -> Iterator[Task]:
@@ -281,25 +310,29 @@ class Manifest(Ledger):
         last = (b"", 0)
         query = f"""
             SELECT path, copy, id, output, stamp, member, done_stamp IS NOT NULL,
-                (SELECT sha256 FROM rows WHERE file = id LIMIT 1)
-            FROM files WHERE (path, copy) > (?, ?) AND seen = ? AND state IN {_STATES[which]}
+                (SELECT sha256 FROM rows WHERE file = id LIMIT 1),
+                EXISTS (SELECT 1 FROM rows WHERE file = id AND output != '')
+            FROM files WHERE (path, copy) > (?, ?) AND seen >= ? AND state IN {_STATES[which]}
             ORDER BY path, copy LIMIT {_CHUNK}
         """
         while chunk := self._db.execute(query, (*last, self._now)).fetchall():
-            for path, copy, number, output, stamp, member, was_done, digest in chunk:
+            for path, copy, number, output, stamp, member, was_done, digest, known in chunk:
                 done = (was_done and digest) or ""
                 outputs: tuple[tuple[str, str], ...] = ()
                 if verify and done:
-                    found = "SELECT output, output_sha256 FROM rows WHERE file = ? AND output != ''"
-                    outputs = tuple(self._db.execute(found, (number,)))
-                yield Task(number, _path(path), PurePath(output), stamp, member, copy, done, outputs)
+                    made = "SELECT output, output_sha256 FROM rows WHERE file = ? AND output != ''"
+                    outputs = tuple(self._db.execute(made, (number,)))
+                with understood():
+                    task = Task(number, _path(path), PurePath(output), stamp, member, copy, done, outputs, bool(known))
+                yield task
             last = (path, copy)
 
     def task(self, number: int) -> Task:
         """Return the file with a number, as the rows have it."""
         query = "SELECT path, output, stamp, member, copy FROM files WHERE id = ?"
         path, output, stamp, member, copy = self._db.execute(query, (number,)).fetchone()
-        return Task(number, _path(path), PurePath(output), stamp, member, copy)
+        with understood():
+            return Task(number, _path(path), PurePath(output), stamp, member, copy)
 
     # --- What was done ------------------------------------------------------------------------------------------------
 
@@ -365,9 +398,11 @@ class Manifest(Ledger):
         )
         for found in cursor:
             row = dict(zip(names, found, strict=True))
-            part = copy_part(row.pop("copy")) + page_part(row["page"], row.pop("pages"))
-            row["path"] = as_text(_path(row["path"])) + part
-            yield row | json.loads(row.pop("settings") or "{}")
+            with understood():
+                part = copy_part(row.pop("copy")) + page_part(row["page"], row.pop("pages"))
+                row["path"] = as_text(_path(row["path"])) + part
+                row |= json.loads(row.pop("settings") or "{}")
+            yield row
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -8,6 +8,13 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path, PurePath
 
+LOG = "log.csv"
+PRESET = "used.preset.json"
+RUN = "run.json"
+REPORT = "report.html"
+"""What a run writes beside its outputs."""
+
+_OURS = re.compile("|".join(map(re.escape, (LOG, PRESET, RUN, REPORT))) + r"|log-\d+-of-\d+\.csv", re.IGNORECASE)
 _LONGEST = 255 - len(".page100000")  # bytes of a name that file systems take, and room for a page's number
 _PAGE = re.compile(r"\.page[0-9]+$", re.IGNORECASE)
 _UNSAFE = re.compile(
@@ -83,7 +90,10 @@ def _safe_name(path: PurePath) -> str:
 @lru_cache(maxsize=1024)
 def _safe_folder(path: PurePath) -> Path:
     """Return a folder's path made safe; most files share theirs with the one before."""
-    return Path(*(_fitting(safe_name(part), "") for part in path.parts if part != path.anchor))
+    parts = [_fitting(safe_name(part), "") for part in path.parts if part != path.anchor]
+    if parts and _OURS.fullmatch(parts[0]):
+        parts[0] = f"_{parts[0]}"
+    return Path(*parts)
 
 
 def _fitting(stem: str, ending: str) -> str:

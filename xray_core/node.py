@@ -66,15 +66,15 @@ def unpacked(text: str) -> Job:
 def task_list(tasks: Iterable[Task]) -> list[list[Any]]:
     """Return tasks as JSON can hold them."""
     return [
-        [one.number, str(one.path), str(one.output), one.stamp, one.member, one.copy, one.done, one.outputs]
+        [one.number, str(one.path), str(one.output), one.stamp, one.member, one.copy, one.done, one.outputs, one.known]
         for one in tasks
     ]
 
 
 def _task_of(said: list[Any]) -> Task:
-    number, path, output, stamp, member, copy, done, outputs = said
+    number, path, output, stamp, member, copy, done, outputs, known = said
     written = tuple((name, digest) for name, digest in outputs)
-    return Task(number, PurePath(path), PurePath(output), stamp, member, copy, done, written)
+    return Task(number, PurePath(path), PurePath(output), stamp, member, copy, done, written, known)
 
 
 # --- In Dask's worker -------------------------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ class Estimate:
     @property
     def sentence(self) -> str:
         """The estimate in words."""
+        if not self.tried:
+            return "there is nothing to do"
         if self.seconds is None:
             return "none of the films tried could be computed: how long it takes is not known"
         words = f"about {duration(self.seconds)} and {self.bytes / 1e9:.2g} GB, from {self.tried} films that were tried"
@@ -128,7 +130,7 @@ def rehearse(job: Job, options: Options, passed_over: Counter[str]) -> Iterator[
         with refusals(path, job.target), Manifest(path) as manifest:
             again = not options.overwrite and has_begun(job.folder)
             if again:
-                with Manifest(job.folder.manifest) as held:
+                with Manifest(job.folder.manifest, read_only=True) as held:
                     held.copy_to(manifest)
             if not options.failures_only:
                 with closing(source_of(job.source, job.only, job.limits)) as source:

@@ -58,6 +58,7 @@ def report(job: Job, manifest: Manifest, *, moment: datetime | None = None) -> s
         version=__version__,
         moment=(moment or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         counts=counts(manifest),
+        remarks=manifest.said("remarks") or [],
         distributions=[(one, chart(one)) for one in spread],
         causes=causes(manifest),
         worst=[(one, _worst(job, manifest, one, shown)) for one in spread if one.target or one.column == "ssim"],

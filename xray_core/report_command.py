@@ -10,13 +10,14 @@ from pathlib import Path, PurePath
 
 from xray_core.arguments import DONE, say
 from xray_core.batch_log import Row, write_log, write_parquet
-from xray_core.batch_plan import REPORT, Job, job_of, target_of
+from xray_core.batch_plan import Job, contradiction, job_of, target_of
 from xray_core.errors import FileError, SettingsError
 from xray_core.files import not_written, write_bytes
-from xray_core.ledger import refusals
+from xray_core.ledger import refusals, understood
 from xray_core.manifest import Manifest
+from xray_core.names import REPORT
 from xray_core.report import report as as_html
-from xray_core.run_folder import STATE, parts_of
+from xray_core.run_folder import STATE, RunFolder, parts_of
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -36,11 +37,19 @@ def report(arguments: argparse.Namespace) -> int:
                 say(f"log: {path}")
         if html:
             try:
-                write_bytes(html, as_html(job, manifest).encode())
+                write_bytes(html, _as_html(job, manifest))
             except FileError as error:
                 raise FileError(error.code, f"{html}: {error}") from None
             say(f"report: {html}")
+        for words in manifest.said("remarks") or ():
+            say(f"note: {words}")
     return DONE
+
+
+def _as_html(job: Job, manifest: Manifest) -> bytes:
+    with understood():
+        # Of names that are no UTF-8, what is not is shown as escapes.
+        return as_html(job, manifest).encode(errors="backslashreplace")
 
 
 def _check_place(path: Path, suffix: str) -> None:
@@ -64,16 +73,42 @@ def books(root: Path) -> Iterator[Manifest]:
     if not parts:
         raise SettingsError(f"{root}: no run of RadTune has its books here")
     with tempfile.TemporaryDirectory(prefix="radtune-") as scratch, refusals(parts[0].manifest, root):
-        if len(parts) == 1:
+        if parts[0].count == 1:
             with Manifest(parts[0].manifest, read_only=True) as manifest:
                 if manifest.said("record") is None:
                     raise SettingsError(f"{root}: the run has not begun yet")
                 yield manifest
             return
         with Manifest(Path(scratch, "manifest.sqlite")) as manifest:
-            for part in parts:
-                manifest.take_in(part.manifest)
+            _join(root, parts, manifest)
             yield manifest
+
+
+def _join(root: Path, parts: list[RunFolder], manifest: Manifest) -> None:
+    """Take the parts of a run in, and note in ``remarks`` what who reads them should know."""
+    sources = set()
+    for part in parts:
+        with Manifest(part.manifest, read_only=True) as one:
+            if manifest.said("record") is not None and (words := contradiction(manifest, one)):
+                raise SettingsError(
+                    f"{root}: the parts of the run contradict each other ({words}); do the older ones again with "
+                    "--overwrite"
+                )
+            sources.add(one.said("source"))
+        manifest.take_in(part.manifest)
+    there = {part.path.name for part in parts}
+    missing = [name for number in range(parts[0].count) if (name := f"{number + 1}-of-{parts[0].count}") not in there]
+    remarks = [f"part {name.replace('-', ' ')} is not here" for name in missing[:3]]
+    if len(missing) > 3:
+        remarks = [f"of {parts[0].count} parts {len(missing)} are not here"]
+    if len(sources) > 1:
+        remarks.append(f"the films of the parts were in {len(sources)} folders: {', '.join(sorted(map(str, sources)))}")
+    twice = "SELECT output FROM rows WHERE output != '' GROUP BY output HAVING count(*) > 1"
+    if shared := [output for (output,) in manifest.query(f"{twice} ORDER BY output LIMIT 4")]:
+        remarks.append(
+            f"two parts wrote {', '.join(shared)}, for the films changed between them: what is there is of the latter"
+        )
+    manifest.say("remarks", remarks)
 
 
 def export(manifest: Manifest, job: Job, path: Path, write: Callable[[Path, Iterator[Row], Row], None]) -> None:
@@ -81,7 +116,8 @@ def export(manifest: Manifest, job: Job, path: Path, write: Callable[[Path, Iter
     part = path.with_name(f".{path.name}.part")
     try:
         try:
-            write(part, manifest.rows(), {"preset": job.preset} | job.applied.settings)
+            with understood():
+                write(part, manifest.rows(), {"preset": job.preset} | job.applied.settings)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -98,8 +134,8 @@ def has_report(job: Job) -> bool:
 def write_report(job: Job) -> None:
     """Write the report of a run beside its outputs."""
     with books(job.state) as manifest:
-        html = as_html(job, manifest)
+        html = _as_html(job, manifest)
     try:
-        target_of(job.target, job.folder.parts).write(PurePath(REPORT), html.encode())
+        target_of(job.target, job.folder.parts).write(PurePath(REPORT), html)
     except FileError as error:
         raise FileError(error.code, f"{job.target}: {REPORT}: {error}") from None

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -81,6 +81,12 @@ def parts_of(root: Path) -> list[RunFolder]:
     return [RunFolder(root, shard) for shard in shards]
 
 
+def all_of(root: Path) -> list[RunFolder]:
+    """Return the books of every run and part that was ever begun in a folder, whatever is left of them."""
+    shards = sorted(path.parent.name for path in (root / STATE).glob("*-of-*/lock"))
+    return [RunFolder(root, shard) for shard in ("", *shards)]
+
+
 class RunFolder:
     """The books of one run.
 
@@ -118,11 +124,17 @@ class RunFolder:
         RunError
             IN_USE where another run has it, CANNOT_WRITE or DISK_FULL where nothing can be written.
         """
+        for place in (self.root / STATE, self.path, self.parts):
+            # What lies there is written over and swept away.
+            if place.is_symlink():
+                raise RunError(
+                    "CANNOT_WRITE", f"{place}: this is a link; the books of a run need a folder of their own"
+                )
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=1.0)
         except Timeout:
-            raise RunError("IN_USE", f"{self.root}: another run writes into this folder{self._holder()}") from None
+            raise RunError("IN_USE", f"{self.root}: another run writes into this folder{self.holder()}") from None
         except (OSError, NotImplementedError) as error:
             words = reason(error) if isinstance(error, OSError) else "its file system has no locks"
             raise RunError("CANNOT_WRITE", f"{self.root}: {words}") from None
@@ -150,7 +162,8 @@ class RunFolder:
             for part in self.parts.iterdir():
                 part.unlink(missing_ok=True)
 
-    def _holder(self) -> str:
+    def holder(self) -> str:
+        """Return who has the folder, as far as that is known, in brackets."""
         progress = self.progress()
         return f" (process {progress.process} on {progress.host})" if progress and progress.process else ""
 
@@ -164,9 +177,10 @@ class RunFolder:
         """Return how far the run is, or was when it was last heard of; None where no run said anything."""
         try:
             told: dict[str, Any] = json.loads(self._progress.read_bytes())
-            return Progress(**told | {"command": tuple(told["command"])})
-        except (OSError, ValueError, KeyError, TypeError):
+            progress = Progress(**told | {"command": tuple(told["command"])})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        return progress if _is_sound(progress) else None
 
     def is_running(self) -> bool:
         """Whether a process holds the folder now; one that was killed holds nothing."""
@@ -192,3 +206,22 @@ class RunFolder:
         except OSError:
             return None
         return "pause" if text == "pause" else "cancel"
+
+
+def _is_sound(progress: Progress) -> bool:
+    """Whether everything is of its kind: what lies in a folder may have been written by anyone."""
+    usual = Progress()
+    numbers = ("total", "done", "failed", "unchanged", "started", "updated", "rate", "process")
+    return (
+        progress.phase in get_args(Phase)
+        and all(_is_number(getattr(progress, name)) for name in numbers)
+        and (progress.seconds_left is None or _is_number(progress.seconds_left))
+        and all(type(getattr(progress, name)) is type(getattr(usual, name)) for name in ("words", "host"))
+        and all(type(word) is str for word in progress.command)
+        and type(progress.failures) is dict
+        and all(type(count) is int for count in progress.failures.values())
+    )
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e18  # type: ignore[arg-type]

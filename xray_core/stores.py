@@ -42,6 +42,8 @@ def place(text: str) -> Place:
     SettingsError
         If the URL holds what looks like a password: it would stand in logs and in the books of runs.
     """
+    if not text.strip():
+        raise SettingsError("this is empty, where a folder is expected")
     if "://" not in text:
         return Path(text)
     if _PASSWORD.match(text):
@@ -128,14 +130,20 @@ class Folder:
         if self._only is not None:
             yield Entry(self._only, _stamp((self._root / self._only).stat()))
             return
-        for path, found in scan(self._root, passed_over):
+        closed: list[Path] = []
+        for path, found in scan(self._root, passed_over, closed=closed):
             try:
                 yield Entry(path, _stamp(found.stat(follow_symlinks=False)))
             except OSError:
                 passed_over["not readable"] += 1
+        # Nobody would miss the films in them: they are failures, and not passed over.
+        yield from (Entry(path, "") for path in closed)
 
     def read(self, path: PurePath, member: int | None, limits: Limits) -> bytes:
         """Return a file's bytes."""
+        with suppress(OSError):
+            if (self._root / path).is_dir():
+                raise FileError("READ", "a folder that cannot be read; what is in it is not known")
         return read_bytes(self._root / path, limits)
 
     def is_there(self) -> bool:
@@ -177,7 +185,7 @@ class Packed:
         """Unpack a file in memory."""
         if member is None:
             raise FileError("READ", "the file or folder does not exist")
-        return self._archive.read(member)
+        return self._archive.read(member, path)
 
     def is_there(self) -> bool:
         """Whether the archive is."""
@@ -216,13 +224,13 @@ class OutFolder:
         return folder.resolve().is_relative_to(self._root.resolve())
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the files below the folder; hidden ones are none of ours."""
+        """Yield the files below the folder; hidden ones are none of ours, nor are names that are no UTF-8."""
         stack = [(str(self._root), "")]
         while stack:
             folder, above = stack.pop()
             with suppress(OSError), os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    if entry.name.startswith(".") or not _is_text(entry.name):
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         stack.append((entry.path, f"{above}{entry.name}/"))
@@ -262,6 +270,14 @@ class OutFolder:
                 os.sync()
         finally:
             os.close(place)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1)

@@ -32,8 +32,7 @@ from starlette.routing import Route
 from pages.ui import places, run_process, runs
 from pages.ui.live import base
 from pages.ui.runs import Run
-from xray_core.batch_log import LOG
-from xray_core.batch_plan import REPORT
+from xray_core.names import LOG, REPORT
 
 OUTPUTS, CSV, PARQUET, HTML = "results.zip", LOG, "log.parquet", REPORT
 KINDS = {OUTPUTS: "application/zip", CSV: "text/csv", PARQUET: "application/octet-stream", HTML: "text/html"}

@@ -176,6 +176,8 @@ def standing(run: Run) -> Standing:
             return Standing("stopping", progress)
         return Standing("finishing" if progress.phase in ENDED else progress.phase, progress)
     words = _refusal(run, _said(run))
+    if progress is None and books.manifest.is_file() and not words:
+        return Standing("stopped", Progress(), "How it ended is not known; what was done is kept.")
     if progress is None:
         return Standing("refused", Progress(), words or "The run ended before it began.")
     if progress.phase not in ENDED or progress.phase in ("interrupted", "stopped"):

@@ -306,8 +306,14 @@ def _sweep(root: Path) -> None:
     for path in root.iterdir():
         if path.name.startswith((_DRAFT, _DELETED)):
             with suppress(OSError):
-                if time.time() - path.lstat().st_mtime > _STALE:
+                if time.time() - path.lstat().st_mtime > _STALE and _is_ours(path):
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_ours(path: Path) -> bool:
+    if path.name.startswith(_DELETED):
+        return _ID.fullmatch(path.name.removeprefix(_DELETED)) is not None
+    return all(_ID.fullmatch(inside.name) for inside in path.iterdir())
 
 
 def film(name: str) -> tuple[bytes, str]:
@@ -341,4 +347,4 @@ def _read(source: Path, task: Task) -> bytes:
     if task.member is None:
         return read_bytes(places.below(source.resolve(), str(task.path)))
     with Archive(source) as archive:
-        return archive.read(task.member)
+        return archive.read(task.member, task.path)
