@@ -135,7 +135,7 @@ def _connected(address: str) -> tuple[sqlite3.Connection, int]:
     try:
         db.execute("PRAGMA cache_size = -16000")
         return db, db.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.Error:
+    except BaseException:
         db.close()
         raise
 
@@ -160,8 +160,11 @@ def understood() -> Iterator[None]:
 @contextmanager
 def refusals(path: Path, place: object) -> Iterator[None]:
     """Turn what SQLite says of a ledger into a `RunError` that names a place: DISK_FULL, or CANNOT_WRITE."""
+    damaged = RunError("CANNOT_WRITE", f"{place}: the books of the run are damaged; say --overwrite")
     try:
         yield
+    except UnicodeDecodeError:  # what SQLite says of damage may quote it
+        raise damaged from None
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         with suppress(OSError):
@@ -169,5 +172,5 @@ def refusals(path: Path, place: object) -> Iterator[None]:
             if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < 1_000_000:
                 raise RunError("DISK_FULL", f"{place}: the disk is full") from None
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-            raise RunError("CANNOT_WRITE", f"{place}: the books of the run are damaged; say --overwrite") from None
+            raise damaged from None
         raise RunError("CANNOT_WRITE", f"{place}: the books of the run cannot be written") from None

@@ -341,7 +341,9 @@ class Manifest(Ledger):
         for task, rows in results:
             made = {row["output"] for row in rows if row.get("output")}
             before = self._db.execute("SELECT output FROM rows WHERE file = ? AND output != ''", (task.number,))
-            yield from (PurePath(output) for (output,) in before.fetchall() if rows and output not in made)
+            with understood():
+                gone = [PurePath(output) for (output,) in before.fetchall() if rows and output not in made]
+            yield from gone
 
     def record(self, results: Iterable[tuple[Task, Sequence[Row]]]) -> None:
         """Take in what became of files, all or nothing; none of its rows where a file was found unchanged.

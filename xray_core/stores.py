@@ -247,8 +247,9 @@ class OutFolder:
 
     def remove(self, path: PurePath) -> None:
         """Remove an output."""
-        if self._inside((self._root / path).parent):
-            with suppress(OSError):
+        # Damaged books may hold what is no path at all.
+        with suppress(OSError, ValueError):
+            if self._inside((self._root / path).parent):
                 (self._root / path).unlink(missing_ok=True)
 
     def put(self, grown: Path, path: PurePath) -> None:
