@@ -266,6 +266,14 @@ def test_names_that_are_no_text(films: Path, target: Path, tmp_path: Path, capsy
 # --- Several runs, and parts of one -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}, {"failures_only": True}])
+def test_who_comes_while_a_run_goes_on_is_told_so(films: Path, target: Path, options: dict[str, bool]) -> None:
+    apply(films, target)
+    with RunFolder(target), pytest.raises(RunError) as caught:
+        apply(films, target, **options)
+    assert caught.value.code == "IN_USE"
+
+
 def test_a_whole_run_and_a_part_do_not_write_at_once(films: Path, target: Path) -> None:
     with RunFolder(target, "1-of-2") as part:
         part.report(Progress(phase="running"))

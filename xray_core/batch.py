@@ -144,17 +144,14 @@ def run_batch(
         If the run cannot begin or go on. What was done by then is kept.
     """
     options = options or Options()
-    with refusals(job.folder.manifest, job.target):
-        # Asked again once the folder is ours; but what is refused leaves nothing behind.
-        check_target(job, resume=options.resume, overwrite=options.overwrite)
-        if options.failures_only and not has_begun(job.folder):
-            raise SettingsError(f"{job.target}: there is no run here whose failures could be done again")
-        if options.failures_only and not has_begun(job.folder, listed=True):
-            raise SettingsError(f"{job.target}: the run here ended before all its files were found; say --resume")
+    if not job.folder.is_running():
+        # Asked again once the folder is ours; but so what is refused leaves nothing behind.
+        with refusals(job.folder.manifest, job.target):
+            _check(job, options)
     is_new = not job.state.exists()
     with job.folder as folder, refusals(folder.manifest, job.target):
         _check_alone(folder)
-        check_target(job, resume=options.resume, overwrite=options.overwrite)
+        _check(job, options)
         with closing(source_of(job.source, job.only, job.limits)) as source:
             if options.overwrite:
                 passed_over = Counter[str]()
@@ -171,6 +168,14 @@ def run_batch(
     if summary.found == 0 and not knows_any:
         _leave_nothing(job, is_new)
     return summary
+
+
+def _check(job: Job, options: Options) -> None:
+    check_target(job, resume=options.resume, overwrite=options.overwrite)
+    if options.failures_only and not has_begun(job.folder):
+        raise SettingsError(f"{job.target}: there is no run here whose failures could be done again")
+    if options.failures_only and not has_begun(job.folder, listed=True):
+        raise SettingsError(f"{job.target}: the run here ended before all its files were found; say --resume")
 
 
 def _check_alone(ours: RunFolder) -> None:
