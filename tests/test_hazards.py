@@ -11,7 +11,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from xray_core import batch_task, stores
 from xray_core.batch import Job, Options
 from xray_core.batch_plan import prepare
 from xray_core.cli import main
-from xray_core.errors import RunError, SettingsError
-from xray_core.files import write
+from xray_core.errors import FileError, RunError, SettingsError
+from xray_core.files import find, write
 from xray_core.image import Image
 from xray_core.ledger import refusals
 from xray_core.limits import Limits
@@ -32,6 +32,7 @@ from xray_core.presets import create
 from xray_core.rehearsal import rehearse
 from xray_core.report_command import books
 from xray_core.run_folder import STATE, Progress, RunFolder
+from xray_core.stores import OutFolder
 
 Textured = Callable[..., Image]
 ANY_BYTES = pytest.mark.skipif(sys.platform != "linux", reason="here every name is UTF-8")
@@ -79,6 +80,30 @@ def test_a_folder_that_is_mounted_twice_is_one_folder(
     assert contents(films) == before
 
 
+def test_a_folder_of_films_that_is_mounted_elsewhere_takes_no_outputs(
+    films: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (films / "sub").mkdir()
+    shutil.copy(films / "film_0.png", films / "sub" / "film_0.png")
+    target.mkdir()
+    before, real = contents(films), Path.samefile
+    mounted = {films / "sub", target}
+    monkeypatch.setattr(Path, "samefile", lambda self, other: {self, other} == mounted or bool(real(self, other)))
+    for options in ({}, {"overwrite": True}):
+        with pytest.raises(SettingsError, match=r"is .*sub, among the inputs"):
+            apply(films, target, **options)
+        assert list(target.iterdir()) == []
+    # The other way round: the inputs are mounted from a folder of the outputs.
+    mounted = {films, target / "sub"}
+    (target / "sub").mkdir()
+    out = OutFolder(target, tmp_path, films)
+    out.write(PurePath("film.png"), b"film")
+    for path in ("sub/film.png", "sub/deep/film.png"):
+        with pytest.raises(FileError, match="leads out of the outputs' folder"):
+            out.write(PurePath(path), b"film")
+    assert contents(films) == before
+
+
 def test_a_part_takes_no_folder_that_holds_other_things(films: Path, target: Path) -> None:
     write(target / "film_0.png", np.zeros((9, 9), np.uint8))
     before = contents(target)
@@ -116,9 +141,41 @@ def test_what_is_refused_leaves_everything_as_it_was(films: Path, target: Path, 
     assert not (tmp_path / "new").exists()
     assert apply(tmp_path / "empty", tmp_path / "mine").found == 0
     assert not (tmp_path / "mine").exists()
-    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / STATE / "parts").mkdir(parents=True)
+    notes = [tmp_path / "mine" / STATE / "note.txt", tmp_path / "mine" / STATE / "parts" / "note.txt"]
+    for note in notes:
+        note.write_text("mine")
+    assert apply(tmp_path / "empty", tmp_path / "mine").found == 0
+    assert all(note.is_file() for note in notes)
+    for note in notes:
+        note.unlink()
     assert apply(tmp_path / "empty", tmp_path / "mine").found == 0
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+@pytest.mark.parametrize(("shards", "over"), [([(1, 2), (2, 2)], (1, 1)), ([(1, 1)], (1, 2)), ([(1, 2)], (1, 3))])
+def test_empty_inputs_cost_no_other_run_its_books(
+    films: Path, target: Path, tmp_path: Path, shards: list[tuple[int, int]], over: tuple[int, int]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for shard in shards:
+        apply(films, target, shard=shard)
+    with books(target) as manifest:
+        before = list(manifest.rows())
+    assert apply(tmp_path / "empty", target, overwrite=True, shard=over).found == 0
+    with books(target) as manifest:
+        assert list(manifest.rows()) == before
+    for shard in shards:
+        assert apply(films, target, resume=True, shard=shard).failures == 0
+
+
+def test_inputs_that_are_empty_today_leave_the_log_alone(films: Path, target: Path, tmp_path: Path) -> None:
+    (films / "bad.png").write_bytes(b"no picture")
+    apply(films, target)
+    before = by_path(target)
+    (tmp_path / "empty").mkdir()
+    assert apply(tmp_path / "empty", target, resume=True).found == 0
+    assert by_path(target) == before
 
 
 # --- Films that cannot be looked at today -----------------------------------------------------------------------------
@@ -133,8 +190,11 @@ def test_limits_of_another_day_cost_no_output(films: Path, target: Path, limits:
     assert apply(films, target, resume=True, verify=True).unchanged == 6
 
 
+@pytest.mark.parametrize("limits", [Limits(pixels=10), Limits(file_bytes=10)])
 @pytest.mark.parametrize("harm", ["edited", "one page is gone", "a page had failed"])
-def test_what_was_made_of_a_film_stays_while_it_cannot_be_read(films: Path, target: Path, harm: str) -> None:
+def test_what_was_made_of_a_film_stays_while_it_cannot_be_done(
+    films: Path, target: Path, harm: str, limits: Limits
+) -> None:
     pages = {name: np.random.default_rng(5).integers(0, 255, (50, 60), dtype=np.uint8) for name in "abc"}
     if harm == "a page had failed":
         pages["b"] = np.full((50, 60), 7.0)  # type: ignore[assignment]
@@ -145,12 +205,36 @@ def test_what_was_made_of_a_film_stays_while_it_cannot_be_read(films: Path, targ
         made.write_bytes(made.read_bytes() + b"a note")
     if harm == "one page is gone":
         made.unlink()
-    before = outputs(target)
-    summary = apply(films, target, resume=True, limits=Limits(file_bytes=10))
-    assert summary.failed["BYTE_LIMIT"] >= 1
-    assert outputs(target) == before
+    before = outputs(target), by_path(target)
+    summary = apply(films, target, resume=True, limits=limits)
+    assert summary.failures >= 1
+    assert summary.kept >= 1
+    assert (outputs(target), by_path(target)) == before
     apply(films, target, resume=True)
     assert {"pages.page1.png", "pages.page3.png"} <= outputs(target).keys()
+
+
+def test_a_film_that_became_too_large_has_no_result_any_more(films: Path, target: Path) -> None:
+    apply(films, target)
+    write(films / "film_0.png", np.random.default_rng(1).integers(0, 255, (200, 200), dtype=np.uint8))
+    assert apply(films, target, resume=True, limits=Limits(pixels=10_000)).failed == {"PIXEL_LIMIT": 1}
+    assert by_path(target)["film_0.png"]["status"] == "FAILURE"
+    assert not (target / "film_0.png").exists()
+
+
+def test_a_file_without_suffix_that_cannot_be_read_is_a_failure(
+    films: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (films / "IM0001").write_bytes((films / "film_0.png").read_bytes())
+    (films / "notes").write_text("no picture")
+
+    def closed(path: str, *mode: str) -> Any:
+        if path.endswith("IM0001"):
+            raise PermissionError(13, "Permission denied")
+        return open(path, *mode)
+
+    monkeypatch.setattr("xray_core.files.open", closed, raising=False)
+    assert set(map(str, find(films))) == {f"film_{number}.png" for number in range(6)} | {"IM0001"}
 
 
 def test_a_folder_that_cannot_be_read_is_a_failure(
@@ -169,7 +253,7 @@ def test_a_folder_that_cannot_be_read_is_a_failure(
         status, words = said(capsys, "batch", films, target, "--preset", "classifier-224", "--no-report")
     assert status == 1
     assert "failures by cause: READ 1" in words
-    assert by_path(target)["closed"]["reason"] == "READ: a folder that cannot be read; what is in it is not known"
+    assert by_path(target)["closed"]["reason"] == "READ: a folder that could not be read; what is in it is not known"
     assert said(capsys, "batch", films, target, "--preset", "classifier-224", "--no-report", "--resume")[0] == 0
     assert len(by_path(target)) == 12
     assert "closed" not in by_path(target)
@@ -261,6 +345,9 @@ def test_names_that_are_no_text(films: Path, target: Path, tmp_path: Path, capsy
     assert said(capsys, "report", target, "--html", tmp_path / "r.html", "--parquet", log)[0] == 0
     assert r"in\udcff" in (tmp_path / "r.html").read_text("utf-8")
     assert log.stat().st_size > 1000
+    spread = Path(os.fsdecode(os.fsencode(tmp_path) + b"/spread\xfe"))
+    assert said(capsys, "batch", source, spread, "--preset", "classifier-224", "--shard", "1/2")[0] == 0
+    assert said(capsys, "report", spread)[0] == 0
 
 
 # --- Several runs, and parts of one -----------------------------------------------------------------------------------
@@ -274,12 +361,26 @@ def test_who_comes_while_a_run_goes_on_is_told_so(films: Path, target: Path, opt
     assert caught.value.code == "IN_USE"
 
 
+def test_who_only_asks_for_a_lock_disturbs_no_part(films: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(films, target)
+    real, asked = RunFolder.is_running, Counter[str]()
+
+    def is_running(folder: RunFolder) -> bool:
+        asked[folder.path.name] += 1
+        # As where another part asks at the very same moment.
+        return asked[folder.path.name] < 3 if folder.count == 1 else real(folder)
+
+    monkeypatch.setattr(RunFolder, "is_running", is_running)
+    assert apply(films, target, overwrite=True, shard=(1, 2)).failures == 0
+
+
 def test_a_whole_run_and_a_part_do_not_write_at_once(films: Path, target: Path) -> None:
     with RunFolder(target, "1-of-2") as part:
         part.report(Progress(phase="running"))
         with pytest.raises(RunError, match=rf"another run .*process {os.getpid()}") as caught:
             apply(films, target, overwrite=True)
         assert caught.value.code == "IN_USE"
+        assert sorted(path.name for path in (target / STATE).iterdir()) == ["1-of-2"]
         assert apply(films, target, overwrite=True, shard=(2, 2)).failures == 0
     with RunFolder(target), pytest.raises(RunError, match="another run"):
         apply(films, target, overwrite=True, shard=(1, 2))
@@ -365,7 +466,24 @@ def test_a_run_with_damaged_books_is_not_gone_on_with(
     status, words = said(capsys, *line, "--resume")
     assert status == 73
     assert "the books of the run are damaged; say --overwrite" in words
+    assert "to go on" not in words
     assert outputs(target) == before
+
+
+def test_a_part_with_damaged_books_is_named_to_the_others(
+    films: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ("batch", films, target, "--preset", "classifier-224", "--shard")
+    for part in ("1/2", "2/2"):
+        assert said(capsys, *line, part)[0] == 0
+    (target / STATE / "1-of-2" / "manifest.sqlite").write_bytes(b"SQLite format 3" + bytes(9000))
+    status, words = said(capsys, *line, "2/2", "--resume")
+    assert (status, words) == (
+        73,
+        f"radtune: {target / STATE / '1-of-2'}: the books of the run are damaged; say --overwrite\n",
+    )
+    assert said(capsys, *line, "1/2", "--overwrite")[0] == 0
+    assert said(capsys, *line, "2/2", "--resume")[0] == 0
 
 
 def test_numbers_that_are_none_do_not_end_the_export(films: Path, target: Path, tmp_path: Path) -> None:
@@ -379,6 +497,8 @@ def test_numbers_that_are_none_do_not_end_the_export(films: Path, target: Path, 
 
 def test_books_that_may_only_be_read_are_read(films: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apply(films, target)
+    for number in (1, 2):
+        apply(films, target / "spread", shard=(number, 2))
     path, real = target / STATE / "manifest.sqlite", sqlite3.connect
 
     def connect(name: str, **options: Any) -> sqlite3.Connection:
@@ -389,6 +509,8 @@ def test_books_that_may_only_be_read_are_read(films: Path, target: Path, monkeyp
 
     monkeypatch.setattr(sqlite3, "connect", connect)
     with books(target) as manifest:
+        assert len(list(manifest.rows())) == 6
+    with books(target / "spread") as manifest:
         assert len(list(manifest.rows())) == 6
     job = prepare(films, target, create(QUICK, name="quick"))
     with rehearse(job, Options(resume=True), Counter()) as plan:
@@ -407,6 +529,8 @@ def test_books_that_may_only_be_read_are_read(films: Path, target: Path, monkeyp
         json.dumps({"command": [], "total": "many"}),
         json.dumps({"command": [], "rate": 10**400}),
         '{"command": [], "seconds_left": NaN}',
+        '{"command": [], "words": "\\ud800"}',
+        '{"command": [], "total": -3}',
         json.dumps({"command": [3]}),
         json.dumps({"command": [], "failures": {"READ": "x"}}),
     ],

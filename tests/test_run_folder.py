@@ -46,7 +46,8 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     line = (
         "import sys, time; from pathlib import Path; from xray_core.run_folder import RunFolder, Progress\n"
         f"with RunFolder(Path({str(tmp_path)!r})) as folder:\n"
-        "    (folder.parts / 'half.part').write_bytes(b'half'); folder.report(Progress(phase='running', total=9))\n"
+        "    (folder.parts / '.radtune-half.part').write_bytes(b'half')\n"
+        "    folder.report(Progress(phase='running', total=9))\n"
         "    print('in', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", line], stdout=subprocess.PIPE, cwd=ROOT)

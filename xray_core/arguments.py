@@ -23,6 +23,7 @@ STOPPED: dict[RunCode, int] = {
     "NO_INPUT": 66,
     "CLUSTER_LOST": 69,
     "CANNOT_WRITE": 73,
+    "DAMAGED": 73,
     "DISK_FULL": 74,
     "IN_USE": 75,
 }

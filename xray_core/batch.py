@@ -7,7 +7,6 @@ grows with the number of files.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
@@ -19,20 +18,21 @@ from typing import Any, Protocol
 
 from xray_core.batch_log import Row, log_name, write_log
 from xray_core.batch_plan import Job, check_target, computes, has_begun, named, record, shard_name, source_of, target_of
-from xray_core.batch_task import Done, lost, process
+from xray_core.batch_task import NEW, Done, lost, process
 from xray_core.errors import FileError, RunError, SettingsError, unwritten
 from xray_core.files import not_written
 from xray_core.ledger import refusals
 from xray_core.manifest import Manifest, Task, Which
 from xray_core.names import LOG, PRESET, RUN
 from xray_core.pool import Lost, run_tasks
-from xray_core.run_folder import STATE, Phase, Progress, RunFolder, all_of
+from xray_core.run_folder import Phase, Progress, RunFolder, all_of, parts_of
 from xray_core.stores import Source
 
 _LOOK = 0.2  # seconds between two looks at what is asked for, and two reports
 _HELD = 1.0  # seconds for which results wait to be recorded together
 _MOST_HELD = 2_000
 _UNSEEN = ("READ", "MEMORY", "TIMEOUT", "CRASH")  # failures that tell nothing of a file's content
+_LIMITS = ("BYTE_LIMIT", "PIXEL_LIMIT", "PAGE_LIMIT")  # nor do these, where the content is that of before, or not read
 _SYNC_SHARE = 0.05  # of the time, at most, goes into having what was written outlast a loss of power
 _WINDOW = 30.0  # seconds over which the rate is taken
 
@@ -87,7 +87,7 @@ class Summary:
     """How a run ended.
 
     Numbers of pictures, and of failures by their code; files found, if it came to that; and files that were done once
-    and are not among the inputs any more.
+    and are not among the inputs any more; and failures whose rows and outputs of before stay.
     """
 
     found: int | None = None
@@ -100,6 +100,7 @@ class Summary:
     seconds: float = 0.0
     phase: Phase = "done"
     gone: int = 0
+    kept: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -144,33 +145,45 @@ def run_batch(
         If the run cannot begin or go on. What was done by then is kept.
     """
     options = options or Options()
-    if not job.folder.is_running():
-        # Asked again once the folder is ours; but so what is refused leaves nothing behind.
-        with refusals(job.folder.manifest, job.target):
+    is_new, leaves_nothing = not job.state.exists(), False
+    try:
+        if not job.folder.is_running():
+            # Asked again once the folder is ours; but so what is refused leaves nothing behind.
+            with refusals(job.folder.manifest, job.target):
+                _check(job, options)
+        with (
+            job.folder as folder,
+            refusals(folder.manifest, job.target),
+            closing(source_of(job.source, job.only, job.limits, job.target)) as source,
+        ):
             _check(job, options)
-    is_new = not job.state.exists()
-    with job.folder as folder, refusals(folder.manifest, job.target):
-        _check_alone(folder)
-        _check(job, options)
-        with closing(source_of(job.source, job.only, job.limits)) as source:
             if options.overwrite:
                 passed_over = Counter[str]()
                 # Inputs that are empty today, as where a disk is not mounted, cost no run its books.
-                if folder.manifest.is_file() and next(source.entries(passed_over), None) is None:
+                if parts_of(job.state) and next(source.entries(passed_over), None) is None:
                     return Summary(found=0, passed_over=passed_over)
                 _clear(folder)
             # Books that are written over need not be such that can be opened.
             if options.overwrite or not has_begun(folder):
                 folder.forget()
             with Manifest(folder.manifest) as manifest:
-                summary = _Run(job, engine, options, folder, manifest, source, asked, report).go()
-                knows_any = next(manifest.rows(limit=1), None) is not None
-    if summary.found == 0 and not knows_any:
-        _leave_nothing(job, is_new)
-    return summary
+                run = _Run(job, engine, options, folder, manifest, source, asked, report)
+                try:
+                    summary = run.go()
+                except SettingsError:
+                    leaves_nothing = manifest.is_blank
+                    raise
+                leaves_nothing = summary.found == 0 and manifest.is_blank
+                return summary
+    except PermissionError:
+        raise RunError("CANNOT_WRITE", f"{job.target}: permission denied") from None
+    finally:
+        if leaves_nothing:
+            _leave_nothing(job, is_new)
 
 
 def _check(job: Job, options: Options) -> None:
+    _check_alone(job.folder)
     check_target(job, resume=options.resume, overwrite=options.overwrite)
     if options.failures_only and not has_begun(job.folder):
         raise SettingsError(f"{job.target}: there is no run here whose failures could be done again")
@@ -178,11 +191,26 @@ def _check(job: Job, options: Options) -> None:
         raise SettingsError(f"{job.target}: the run here ended before all its files were found; say --resume")
 
 
+def _tells_nothing(row: Row) -> bool:
+    """Whether a row says of a film that was done before only that it could not be done today."""
+    code = row.get("reason", "").partition(":")[0]
+    return code in _UNSEEN or (code in _LIMITS and row.get("content") != NEW)
+
+
 def _check_alone(ours: RunFolder) -> None:
     """Refuse a whole run beside a part that goes on, and a part beside a whole run: their locks are not the same."""
     for other in all_of(ours.root):
-        if other.count != ours.count and other.is_running():
+        if other.count != ours.count and _goes_on(other):
             raise RunError("IN_USE", f"{ours.root}: another run writes into this folder{other.holder()}")
+
+
+def _goes_on(other: RunFolder) -> bool:
+    """Whether a run holds its lock; who only asks for it, as another part may just now, lets it go at once."""
+    for _ in range(6):
+        if not other.is_running():
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _clear(ours: RunFolder) -> None:
@@ -194,10 +222,10 @@ def _clear(ours: RunFolder) -> None:
 
 def _leave_nothing(job: Job, is_new: bool) -> None:
     """Take the books away where there was nothing to do, and a folder that was made for them."""
-    shutil.rmtree(job.folder.path, ignore_errors=True)
-    for folder in (job.state / STATE, *([job.state] if is_new else [])):
+    job.folder.remove()
+    if is_new:
         with suppress(OSError):
-            folder.rmdir()
+            job.state.rmdir()
 
 
 class _Run:
@@ -284,7 +312,8 @@ class _Run:
             if phase := self._stop():
                 return phase
         self._tell(total=self._manifest.count("found"))
-        if again:
+        # Of inputs that are empty today nothing is known.
+        if again and self._manifest.count("found"):
             self._manifest.take_up(self._target.sizes(), verify=self._options.verify)
         return self._stop()
 
@@ -332,8 +361,9 @@ class _Run:
         if any(row.get("reason", "").startswith("WRITE") for row in rows):
             self._write_down()
         # A file that could not be looked at says nothing against what was made of it before.
-        unseen = any(row.get("unread") or row.get("reason", "").partition(":")[0] in _UNSEEN for row in rows)
-        if not (task.known and unseen):
+        if task.known and any(map(_tells_nothing, rows)):
+            self._summary.kept += len(rows)
+        else:
             self._held.append(done)
         for row in rows:
             self._count(row)

@@ -87,7 +87,7 @@ def batch(arguments: argparse.Namespace) -> int:
             summary = run_batch(job, engine, options, asked=asked, report=_onto(bar, greeting))
     except RunError as error:
         say(f"radtune: {error}")
-        if error.code != "IN_USE" and _can_go_on(job):
+        if error.code not in ("IN_USE", "DAMAGED") and _can_go_on(job):
             say(f"what was done is kept; to go on: {shlex.join(_resuming())}")
         return STOPPED[error.code]
     except KeyboardInterrupt:
@@ -221,6 +221,8 @@ def _tell(summary: Summary, arguments: argparse.Namespace, job: Job) -> None:
     if summary.failed:
         causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
         say(f"failures by cause: {causes}; each is named in the log")
+    if summary.kept:
+        say(f"{summary.kept} of the failures had results from before: their rows and outputs stay as they are")
     if summary.other_size:
         films = "film differs" if summary.other_size == 1 else "films differ"
         say(f"{summary.other_size} {films} much in size from the one tuned on; filters count in pixels")

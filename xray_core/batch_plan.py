@@ -12,7 +12,8 @@ from xray_core.decode import Limits
 from xray_core.dicom_choice import DicomChoice
 from xray_core.encode import check_identity, check_output
 from xray_core.errors import FileError, PresetError, RunError, SettingsError
-from xray_core.ledger import understood
+from xray_core.files import is_same
+from xray_core.ledger import refusals, understood
 from xray_core.manifest import Manifest
 from xray_core.names import LOG, PRESET, alike, printable
 from xray_core.pipeline import geometry
@@ -94,22 +95,22 @@ def shard_name(shard: tuple[int, int]) -> str:
     return "" if shard[1] == 1 else f"{shard[0]}-of-{shard[1]}"
 
 
-def source_of(source: Place, only: PurePath | None, limits: Limits) -> Source:
-    """Return where the inputs are, to be closed in the end."""
+def source_of(source: Place, only: PurePath | None, limits: Limits, apart: Place | None = None) -> Source:
+    """Return where the inputs are, to be closed in the end; `apart` is where no input may lie, the target."""
     if isinstance(source, str):
         from xray_core.remote import RemoteFolder  # takes 0.1 s: only those who use an object store wait for it
 
         return RemoteFolder(source, only)
-    return Folder(source, only) if source.is_dir() else Packed(source, limits)
+    return Folder(source, only, apart) if source.is_dir() else Packed(source, limits)
 
 
-def target_of(target: Place, parts: Path) -> Target:
-    """Return where the outputs go; until they are whole they grow in another folder."""
+def target_of(target: Place, parts: Path, apart: Place | None = None) -> Target:
+    """Return where the outputs go; they grow in another folder, and none goes to `apart`, where the inputs are."""
     if isinstance(target, str):
         from xray_core.remote import RemoteOut
 
         return RemoteOut(target)
-    return OutFolder(target, parts)
+    return OutFolder(target, parts, apart)
 
 
 def prepare(
@@ -186,23 +187,13 @@ def _check_apart(source: Path, target: Place) -> None:
     # One file takes nothing else of its folder for an input: its outputs may stand beside it.
     # Its own folder is where it really lies, whatever link leads to it.
     real = source.resolve().parent if source.is_file() else here
-    inside = source.is_dir() and any(_is_same(here, above) for above in there.parents)
-    if _is_same(here, there) or _is_same(real, there) or inside:
+    inside = source.is_dir() and any(is_same(here, above) for above in there.parents)
+    if is_same(here, there) or is_same(real, there) or inside:
         raise SettingsError(f"{target}: the outputs' folder is that of the inputs or inside it; choose another")
-    if any(_is_same(there, above) for above in here.parents):
+    if any(is_same(there, above) for above in here.parents):
         raise SettingsError(f"{target}: the outputs' folder holds the inputs; choose another")
     if target.exists() and not target.is_dir():
         raise SettingsError(f"{target}: this is a file; the outputs need a folder")
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one folder, which may be mounted in two places."""
-    if one == other:
-        return True
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
 
 
 def _check_urls_apart(source: str, target: Place) -> None:
@@ -261,9 +252,12 @@ def _check_parts(job: Job) -> bool:
         if other.count != job.shard[1]:
             held = f"parts of a run, one of {other.count}" if other.count > 1 else "a whole run"
             raise SettingsError(f"{job.target}: the folder holds {held}; choose another folder, or say --overwrite")
-        if other.count > 1 and has_begun(other):
-            with Manifest(other.manifest, read_only=True) as manifest:
-                _same_run(job, manifest, beside=True)
+        if other.count == 1:
+            continue
+        with refusals(other.manifest, other.path):
+            if has_begun(other):
+                with Manifest(other.manifest, read_only=True) as manifest:
+                    _same_run(job, manifest, beside=True)
     return job.shard[1] > 1 and bool(others)
 
 

@@ -28,6 +28,10 @@ Done = tuple[Task, list[Row]]
 """A file with a row for each of its pages; none where it was done before and has not changed."""
 
 
+UNREAD, KNOWN, NEW = "unread", "known", "new"
+"""What a row says as ``content``, beside the columns of the log: whether the film is the one that was done before."""
+
+
 def process(job: Job, task: Task) -> Done:
     """Enhance one file.
 
@@ -35,15 +39,12 @@ def process(job: Job, task: Task) -> Done:
     """
     started = time.perf_counter()
     row = _row(task)
+    content = UNREAD
     with _reasons(row):
-        try:
-            data = _source(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
-        except FileError as error:
-            # Of a file that is not even read, a limit tells no more than a missing permission.
-            row["unread"] = error.code == "BYTE_LIMIT"
-            raise
+        data = _source(job.source, job.only, job.limits).read(task.path, task.member, job.limits)
+        content = KNOWN if task.known and task.known == hashlib.sha256(data).hexdigest() else NEW
         # Before anything is made of it: limits may be others than when it was done.
-        if task.done and task.done == hashlib.sha256(data).hexdigest() and _are_as_recorded(job, task):
+        if task.done and content == KNOWN and _are_as_recorded(job, task):
             return task, []
         opened = open_pages(data, task.path.name, job.limits)
         if job.suffix != ".dcm":
@@ -59,18 +60,23 @@ def process(job: Job, task: Task) -> Done:
                 _enhance(film, data, page_name(Path(task.output), page, opened.count), job, row)
             row["seconds"] = round(time.perf_counter() - started, 4)
             started = time.perf_counter()
-            rows.append(row)
+            rows.append(row | {"content": content})
         return task, rows
     row["seconds"] = round(time.perf_counter() - started, 4)
-    return task, [row]
+    return task, [row | {"content": content}]
 
 
 _source = lru_cache(maxsize=1)(source_of)  # opened once in each worker
 
 
 @lru_cache(maxsize=1)
-def _target(target: Place, state: Path, shard: tuple[int, int]) -> Target:
-    return target_of(target, RunFolder(state, shard_name(shard)).parts)
+def _target(target: Place, state: Path, shard: tuple[int, int], apart: Place | None) -> Target:
+    return target_of(target, RunFolder(state, shard_name(shard)).parts, apart)
+
+
+def _target_of(job: Job) -> Target:
+    # One film alone may have its outputs beside it.
+    return _target(job.target, job.state, job.shard, None if job.only else job.source)
 
 
 def lost(job: Job, task: Lost[Task]) -> Done:
@@ -87,7 +93,7 @@ def _are_as_recorded(job: Job, task: Task) -> bool:
     """Whether the outputs that are to be verified hold what was written."""
     if not task.outputs:
         return True
-    target = _target(job.target, job.state, job.shard)
+    target = _target_of(job)
     try:
         return all(hashlib.sha256(target.read(PurePath(path))).hexdigest() == digest for path, digest in task.outputs)
     except FileError:
@@ -111,7 +117,7 @@ def _enhance(film: Film, data: bytes, output: Path, job: Job, row: Row) -> None:
     if job.suffix == ".dcm":
         origin = derivation(preset, film, job.choice, data, text=text or "", keep_identity=job.keep_identity)
     picture = encode(in_range(pair.after, job.kind), job.suffix, text=text, quality=job.quality, origin=origin)
-    _target(job.target, job.state, job.shard).write(output, picture)
+    _target_of(job).write(output, picture)
     words = f"{verdict(measured, preset.targets).sentence} {range_warning(pair.before)} {film.remarks}"
     # What the whole run has in common stands once, in its books.
     usual = job.applied.settings

@@ -65,7 +65,7 @@ class FileError(XrayError):
         self.code: FileCode = code
 
 
-RunCode = Literal["CANNOT_WRITE", "DISK_FULL", "IN_USE", "NO_INPUT", "CLUSTER_LOST"]
+RunCode = Literal["CANNOT_WRITE", "DAMAGED", "DISK_FULL", "IN_USE", "NO_INPUT", "CLUSTER_LOST"]
 
 
 class RunError(XrayError):

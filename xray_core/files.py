@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,6 +65,16 @@ def read_bytes(path: str | os.PathLike[str], limits: Limits | None = None) -> by
         raise FileError("READ", reason(error)) from error
 
 
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder, which may be mounted in two places; False where either is not there."""
+    if one == other:
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def reason(error: OSError, otherwise: str = "") -> str:
     """Return an operating system's error in words, without the path it may carry.
 
@@ -101,7 +111,12 @@ def find(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Path]:
 
 
 def scan(
-    root: Path, passed_over: Counter[str] | None = None, *, in_order: bool = False, closed: list[Path] | None = None
+    root: Path,
+    passed_over: Counter[str] | None = None,
+    *,
+    in_order: bool = False,
+    closed: list[Path] | None = None,
+    entered: Callable[[Path], None] = lambda folder: None,
 ) -> Iterator[tuple[Path, os.DirEntry[str]]]:
     """Yield the pictures below a folder as `find` does, each with its entry of the directory.
 
@@ -115,6 +130,8 @@ def scan(
         Whether in the order of their paths.
     closed
         Takes the folders below the root that cannot be read; without it they are counted.
+    entered
+        Called with each folder below the root before it is listed.
     """
     counts = Counter[str]() if passed_over is None else passed_over
 
@@ -123,7 +140,7 @@ def scan(
             with os.scandir(root / folder) as entries:
                 yield from sorted(entries, key=lambda entry: entry.name) if in_order else entries
         except OSError:
-            if closed is None or not folder.parts:
+            if closed is None or not folder.parts or folder.name == "lost+found":
                 counts["folders that cannot be read"] += 1
             else:
                 closed.append(folder)
@@ -140,6 +157,7 @@ def scan(
             hidden = entry.name.startswith(".")
             if entry.is_dir(follow_symlinks=False):
                 if not hidden:
+                    entered(folder / entry.name)
                     stack.append((folder / entry.name, entries_of(folder / entry.name)))
             elif hidden or entry.is_symlink():
                 counts["hidden" if hidden else "links"] += 1
@@ -158,6 +176,8 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
     try:
         with open(entry.path, "rb") as file:
             return begins_as_picture(file.read(HEAD))
+    except PermissionError:  # nothing tells that it is none
+        return True
     except OSError:
         return False
 

@@ -117,17 +117,21 @@ def _opened(path: Path | None, read_only: bool) -> tuple[sqlite3.Connection, int
     """Return a connection, and the version that the file says it has; 0 of an empty one."""
     if path is None:
         return _connected(":memory:")
+    return _connected(readable(path) if read_only else path.absolute().as_uri())
+
+
+def readable(path: Path) -> str:
+    """Return the address under which SQLite opens a ledger to be read."""
     address = path.absolute().as_uri()
-    if not read_only:
-        return _connected(address)
     try:
-        return _connected(f"{address}?mode=ro")
+        _connected(f"{address}?mode=ro")[0].close()
     except sqlite3.OperationalError:
         # SQLite wants to write beside the file, which may be forbidden. Where nobody writes it can do without.
         log = path.with_name(f"{path.name}-wal")
         if log.exists() and log.stat().st_size:
             raise
-        return _connected(f"{address}?immutable=1")
+        return f"{address}?immutable=1"
+    return f"{address}?mode=ro"
 
 
 def _connected(address: str) -> tuple[sqlite3.Connection, int]:
@@ -159,8 +163,8 @@ def understood() -> Iterator[None]:
 
 @contextmanager
 def refusals(path: Path, place: object) -> Iterator[None]:
-    """Turn what SQLite says of a ledger into a `RunError` that names a place: DISK_FULL, or CANNOT_WRITE."""
-    damaged = RunError("CANNOT_WRITE", f"{place}: the books of the run are damaged; say --overwrite")
+    """Turn what SQLite says of a ledger into a `RunError` that names a place: DISK_FULL, DAMAGED or CANNOT_WRITE."""
+    damaged = RunError("DAMAGED", f"{place}: the books of the run are damaged; say --overwrite")
     try:
         yield
     except UnicodeDecodeError:  # what SQLite says of damage may quote it

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from xray_core import dicom_choice
 from xray_core.batch_log import Row, as_text, copy_part, page_part
-from xray_core.ledger import Ledger, understood
+from xray_core.ledger import Ledger, readable, understood
 from xray_core.metrics import COLUMNS
 from xray_core.names import alike, full_name, is_for_pages, plain_name, safe_folders
 from xray_core.pipeline import parameters
@@ -82,7 +82,7 @@ class Task:
     outputs
         Those outputs with their digests, where they are to be verified.
     known
-        Whether any output was ever made of it.
+        Digest it had when any output was made of it, whether that is still there or not.
     """
 
     number: int
@@ -93,7 +93,7 @@ class Task:
     copy: int = 1
     done: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
-    known: bool = False
+    known: str = ""
 
 
 def name_of(task: Task) -> str:
@@ -115,17 +115,8 @@ class Manifest(Ledger):
 
     Parameters
     ----------
-    path
-        The file; it is made if it is not there. In memory if None.
-    read_only
-        For those who look on while a run writes.
-
-    Raises
-    ------
-    PresetError
-        If it was made by a version of RadTune that kept its books otherwise.
-    sqlite3.Error
-        Here and in any method, where it cannot be read or written; see `refusals`.
+    path, read_only
+        As in `Ledger`, which says what it raises.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
@@ -134,7 +125,7 @@ class Manifest(Ledger):
 
     def take_in(self, other: Path) -> None:
         """Add what another manifest says of the files that are its own: the parts of a run become one."""
-        self._db.execute("ATTACH ? AS part", (str(other),))
+        self._db.execute("ATTACH ? AS part", (readable(other),))
         with self.changing():
             if self.said("record") is None:
                 self._db.execute("INSERT INTO said SELECT * FROM part.said")
@@ -159,7 +150,8 @@ class Manifest(Ledger):
         """
         # A listing that was interrupted has marked files as well.
         marked = self._db.execute("SELECT max(seen) FROM files").fetchone()[0] or 0
-        now = max(self._now, marked) + 1
+        with understood():
+            now = max(self._now, marked) + 1
         folder, count = PurePath(), 0
         for chunk in _chunks(entries):
             with self.changing():
@@ -292,6 +284,11 @@ class Manifest(Ledger):
         query = f"SELECT count(*) FROM files WHERE seen >= ? AND state IN {_STATES[which]}"
         return int(self._db.execute(query, (self._now,)).fetchone()[0])
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing was ever done."""
+        return next(self.rows(limit=1), None) is None
+
     def gone(self) -> int:
         """Return how many files were done once and are not in the source any more; their outputs and rows stay."""
         query = "SELECT count(*) FROM files WHERE seen < ? AND id IN (SELECT file FROM rows)"
@@ -310,20 +307,19 @@ class Manifest(Ledger):
         last = (b"", 0)
         query = f"""
             SELECT path, copy, id, output, stamp, member, done_stamp IS NOT NULL,
-                (SELECT sha256 FROM rows WHERE file = id LIMIT 1),
-                EXISTS (SELECT 1 FROM rows WHERE file = id AND output != '')
+                (SELECT sha256 FROM rows WHERE file = id AND output != '' LIMIT 1)
             FROM files WHERE (path, copy) > (?, ?) AND seen >= ? AND state IN {_STATES[which]}
             ORDER BY path, copy LIMIT {_CHUNK}
         """
         while chunk := self._db.execute(query, (*last, self._now)).fetchall():
-            for path, copy, number, output, stamp, member, was_done, digest, known in chunk:
-                done = (was_done and digest) or ""
+            for path, copy, number, output, stamp, member, was_done, known in chunk:
+                done = (was_done and known) or ""
                 outputs: tuple[tuple[str, str], ...] = ()
                 if verify and done:
                     made = "SELECT output, output_sha256 FROM rows WHERE file = ? AND output != ''"
                     outputs = tuple(self._db.execute(made, (number,)))
                 with understood():
-                    task = Task(number, _path(path), PurePath(output), stamp, member, copy, done, outputs, bool(known))
+                    task = Task(number, _path(path), PurePath(output), stamp, member, copy, done, outputs, known or "")
                 yield task
             last = (path, copy)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from contextlib import suppress
@@ -21,11 +22,13 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from xray_core.errors import FileError, RunError, unwritten
 from xray_core.files import not_written, reason, write_bytes
+from xray_core.names import LOG
 
 STATE = ".radtune"
 Phase = Literal["listing", "running", "finishing", "done", "paused", "cancelled", "interrupted", "stopped"]
 ENDED = ("done", "paused", "cancelled", "interrupted", "stopped")
 Wish = Literal["pause", "cancel"]
+_OURS = re.compile(rf"\.radtune-|probe|{re.escape(LOG)}$")  # what grows among the parts
 
 
 @dataclass
@@ -114,7 +117,18 @@ class RunFolder:
     def forget(self) -> None:
         """Take the manifest away, with what SQLite keeps beside it."""
         for book in self.path.glob(f"{self.manifest.name}*"):
-            book.unlink()
+            book.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Take everything of ours away, and the folders that are empty then; for a run that did nothing."""
+        with suppress(OSError):
+            self.forget()
+            self._sweep()
+            for book in (self._progress, self._wish, Path(self._lock.lock_file)):
+                book.unlink(missing_ok=True)
+        for folder in (self.parts, self.path, self.root / STATE):
+            with suppress(OSError):
+                folder.rmdir()
 
     def __enter__(self) -> RunFolder:
         """Take the folder for one run.
@@ -160,7 +174,8 @@ class RunFolder:
         """Remove what workers that were killed left unfinished."""
         with suppress(OSError):
             for part in self.parts.iterdir():
-                part.unlink(missing_ok=True)
+                if _OURS.match(part.name):
+                    part.unlink(missing_ok=True)
 
     def holder(self) -> str:
         """Return who has the folder, as far as that is known, in brackets."""
@@ -210,18 +225,21 @@ class RunFolder:
 
 def _is_sound(progress: Progress) -> bool:
     """Whether everything is of its kind: what lies in a folder may have been written by anyone."""
-    usual = Progress()
     numbers = ("total", "done", "failed", "unchanged", "started", "updated", "rate", "process")
     return (
         progress.phase in get_args(Phase)
         and all(_is_number(getattr(progress, name)) for name in numbers)
         and (progress.seconds_left is None or _is_number(progress.seconds_left))
-        and all(type(getattr(progress, name)) is type(getattr(usual, name)) for name in ("words", "host"))
-        and all(type(word) is str for word in progress.command)
+        and all(map(_is_text, (progress.words, progress.host, *progress.command)))
         and type(progress.failures) is dict
-        and all(type(count) is int for count in progress.failures.values())
+        and all(map(_is_text, progress.failures))
+        and all(map(_is_number, progress.failures.values()))
     )
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e18  # type: ignore[arg-type]
+    return type(value) in (int, float) and 0 <= value < 1e18  # type: ignore[operator]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)

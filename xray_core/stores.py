@@ -22,7 +22,7 @@ from urllib.request import url2pathname
 
 from xray_core.archive import Archive
 from xray_core.errors import FileError, SettingsError
-from xray_core.files import not_written, read_bytes, scan, write_bytes
+from xray_core.files import is_same, not_written, read_bytes, scan, write_bytes
 from xray_core.limits import Limits
 
 Place = Path | str
@@ -119,31 +119,48 @@ class Target(Protocol):
 
 
 class Folder:
-    """A folder of this machine, or that it shares, as a source; one file of it where `only` is given."""
+    """A folder of this machine, or that it shares, as a source.
 
-    def __init__(self, root: Path, only: PurePath | None = None) -> None:
+    Parameters
+    ----------
+    root
+        The folder.
+    only
+        The one file of it that is meant.
+    apart
+        Where the outputs go: a folder that may not lie among the inputs, under whatever path it is mounted there.
+    """
+
+    def __init__(self, root: Path, only: PurePath | None = None, apart: Place | None = None) -> None:
         self._root = root
         self._only = only
+        self._apart = apart
 
     def entries(self, passed_over: Counter[str]) -> Iterator[Entry]:
-        """Yield the pictures below the folder; see `xray_core.files.scan`."""
+        """Yield the pictures below the folder; see `xray_core.files.scan`. Raises `SettingsError` at the outputs."""
         if self._only is not None:
             yield Entry(self._only, _stamp((self._root / self._only).stat()))
             return
         closed: list[Path] = []
-        for path, found in scan(self._root, passed_over, closed=closed):
+        for path, found in scan(self._root, passed_over, closed=closed, entered=self._check_apart):
             try:
                 yield Entry(path, _stamp(found.stat(follow_symlinks=False)))
             except OSError:
-                passed_over["not readable"] += 1
+                yield Entry(path, "")
         # Nobody would miss the films in them: they are failures, and not passed over.
         yield from (Entry(path, "") for path in closed)
+
+    def _check_apart(self, folder: Path) -> None:
+        if isinstance(self._apart, Path) and is_same(self._root / folder, self._apart):
+            raise SettingsError(
+                f"{self._apart}: the outputs' folder is {self._root / folder}, among the inputs; choose another"
+            )
 
     def read(self, path: PurePath, member: int | None, limits: Limits) -> bytes:
         """Return a file's bytes."""
         with suppress(OSError):
             if (self._root / path).is_dir():
-                raise FileError("READ", "a folder that cannot be read; what is in it is not known")
+                raise FileError("READ", "a folder that could not be read; what is in it is not known")
         return read_bytes(self._root / path, limits)
 
     def is_there(self) -> bool:
@@ -205,11 +222,14 @@ class OutFolder:
         The folder.
     parts
         Folder on the same disk in which files grow until they are whole.
+    apart
+        The folder of the inputs, into which nothing is written, under whatever path it is mounted here.
     """
 
-    def __init__(self, root: Path, parts: Path) -> None:
+    def __init__(self, root: Path, parts: Path, apart: Place | None = None) -> None:
         self._root = root
         self._parts = parts
+        self._apart = apart
         self._inside = lru_cache(maxsize=256)(self._leads_inside)
 
     def write(self, path: PurePath, data: bytes) -> None:
@@ -217,11 +237,15 @@ class OutFolder:
         output = self._root / path
         if not self._inside(output.parent):
             # Where it leads may be the inputs themselves.
-            raise FileError("WRITE", "a linked folder leads out of the outputs' folder")
+            raise FileError("WRITE", "a folder leads out of the outputs' folder, by a link or a mount")
         write_bytes(output, data, parts=self._parts)
 
     def _leads_inside(self, folder: Path) -> bool:
-        return folder.resolve().is_relative_to(self._root.resolve())
+        real, root = folder.resolve(), self._root.resolve()
+        if not real.is_relative_to(root):
+            return False
+        between = (real, *real.parents)[: len(real.parts) - len(root.parts)]
+        return not (isinstance(self._apart, Path) and any(is_same(one, self._apart) for one in between))
 
     def sizes(self) -> Iterator[tuple[str, int]]:
         """Yield the files below the folder; hidden ones are none of ours, nor are names that are no UTF-8."""
