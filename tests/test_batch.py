@@ -555,4 +555,4 @@ def test_a_linked_folder_among_the_outputs_is_not_followed_to_the_originals(tmp_
     assert cli.main(["batch", str(source), str(target), "--overwrite", "--workers", "1"]) == 1
     assert (source / "d" / "b.png").read_bytes() == original
     (row,) = read_log(target / LOG)
-    assert row["reason"] == "WRITE: a linked folder leads out of the outputs' folder"
+    assert row["reason"] == "WRITE: a folder leads out of the outputs' folder, by a link or a mount"

@@ -235,4 +235,4 @@ def test_a_manifest_of_another_version_or_a_damaged_one_is_refused(tmp_path: Pat
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(RunError, match=r"books of the run are damaged") as caught, refusals(path, path):
         Manifest(path)
-    assert caught.value.code == "CANNOT_WRITE"
+    assert caught.value.code == "DAMAGED"

@@ -175,8 +175,6 @@ def run_batch(
                     raise
                 leaves_nothing = summary.found == 0 and manifest.is_blank
                 return summary
-    except PermissionError:
-        raise RunError("CANNOT_WRITE", f"{job.target}: permission denied") from None
     finally:
         if leaves_nothing:
             _leave_nothing(job, is_new)

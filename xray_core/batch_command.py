@@ -220,9 +220,10 @@ def _tell(summary: Summary, arguments: argparse.Namespace, job: Job) -> None:
         say(f"{summary.gone} films of the log are not among the inputs any more; their rows and outputs stay")
     if summary.failed:
         causes = ", ".join(f"{code} {count}" for code, count in sorted(summary.failed.items()))
-        say(f"failures by cause: {causes}; each is named in the log")
+        named = "; each is named in the log" if summary.kept < summary.failures else ""
+        say(f"failures by cause: {causes}{named}")
     if summary.kept:
-        say(f"{summary.kept} of the failures had results from before: their rows and outputs stay as they are")
+        say(f"{summary.kept} of them had results from before: these stay, in the log as well")
     if summary.other_size:
         films = "film differs" if summary.other_size == 1 else "films differ"
         say(f"{summary.other_size} {films} much in size from the one tuned on; filters count in pixels")

@@ -41,6 +41,7 @@ from xray_core.steps import STEPS
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     _prepare_streams()
+    given = argparse.Namespace(command="")
     try:
         try:
             given = build().parse_args(argv)
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         say(f"radtune: {where}{files.reason(error)}")
+        if given.command in ("batch", "report"):
+            return STOPPED["DISK_FULL" if files.is_full(error) else "CANNOT_WRITE"]
         return SOME_FAILED
     except KeyboardInterrupt:
         say("radtune: interrupted")
