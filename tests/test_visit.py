@@ -378,6 +378,34 @@ def test_a_server_that_hangs_and_is_started_anew_twice_is_found_again(own_server
         assert assert_downloads(one, film("noisy.png")) == wanted
 
 
+def test_a_restart_while_another_page_is_looked_at_keeps_settings_and_film(
+    own_server: Server, own_visit: Visit
+) -> None:
+    one = own_visit
+    page = one.tune("chest.png")
+    one.choose("Noisy")
+    one.drag(one.control(CLIP), 0.8)
+    one.settled()
+    wanted = one.settings()
+    sidebar = page.get_by_test_id("stSidebar")
+    sidebar.get_by_role("link", name="Home").click()
+    page.get_by_role("button", name="Chest, 8 bit", exact=True).wait_for()
+    app = page.get_by_test_id("stApp")
+    own_server.stop()
+    expect(app).not_to_have_attribute("data-test-connection-state", "CONNECTED")
+    own_server.start()
+    # Streamlit drops what is pressed before it is back.
+    expect(app).to_have_attribute("data-test-connection-state", "CONNECTED", timeout=60_000)
+    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+    sidebar.get_by_role("link", name="Tune").click()
+    expect(page.locator(".rt-notice")).to_contain_text("your settings are kept", timeout=60_000)
+    one.shows(film("noisy.png"), wanted)
+    assert assert_downloads(one, film("noisy.png")) == wanted
+    assert len(page.locator(".rt-past li").all()) > 1
+    page.reload()
+    one.shows(film("noisy.png"), wanted)
+
+
 def test_a_download_pressed_in_a_visit_that_is_over_gives_no_other_film(own_server: Server, own_visit: Visit) -> None:
     one = own_visit
     one.upload(("mine.png", png(seed=8)))

@@ -14,6 +14,8 @@ import { Stage } from "./stage.js";
 import { Toolbar } from "./toolbar.js";
 import { Tuner } from "./tuner.js";
 
+const RELOADED = "After the reload your settings and their history are back.";
+const LET_GO = "The server had let this visit go; your settings are kept.";
 const COMMIT_MS = 250; // sliders tell of a change with every arrow key
 const viewers = new WeakMap();
 
@@ -102,13 +104,14 @@ class Viewer {
     for (const event of ["pointerdown", "focusin"]) document.addEventListener(event, flush, { capture: true, signal });
     for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, letGo, { signal });
     panel.addEventListener("pointerdown", () => (this.held = true));
-    keep(() => this.leaving(true));
+    this.told = () => this.leaving(true);
+    keep(this.told);
   }
 
   close() {
     this.commit();
     const left = this.leaving(false);
-    keep(() => left);
+    keep(() => left, this.told);
     this.tuner.close();
     this.stage.close();
     this.stopListening();
@@ -130,7 +133,7 @@ class Viewer {
     }
     const anew = before.visitor && data.visitor !== before.visitor;
     const replaced = !anew && data.revision !== before.revision;
-    const { back } = this.memory;
+    const { back, reloaded } = this.memory;
     if (back || replaced || !this.settings) {
       clearTimeout(this.commitTimer);
       this.settings = (back || data).settings;
@@ -141,9 +144,9 @@ class Viewer {
     if (!this.messages.waiting()) this.said = this.before = null;
     // The first message of a visit: until it is heard, nothing can be downloaded.
     if (!data.heard[0] && !before.visitor && !back) this.messages.say();
-    if (back) this.bringBack(back, "After the reload your settings and their history are back.");
     // A server that was started anew, or waited too long for this browser, knows nothing of what is on the screen.
-    if (anew) this.bringBack({ ...before, source: before.film.source }, "The server had let this visit go; your settings are kept.");
+    if (back) this.bringBack(back, reloaded ? RELOADED : LET_GO);
+    if (anew) this.bringBack({ ...before, source: before.film.source }, LET_GO);
     if (data.token !== this.token) {
       // Not for a film that is about to be replaced by the one that was there before.
       if (!this.messages.wishes.film) this.open(data);
@@ -165,6 +168,7 @@ class Viewer {
   /** Tell a new session what was there before it, and the person what could not come back. */
   bringBack({ source, pristine, here = true }, words) {
     delete this.memory.back;
+    delete this.memory.reloaded;
     this.before = { source, pristine }; // until the server has heard
     const told = [words];
     if (source[0] === "upload") told.push("Uploaded films are gone: upload yours again.");

@@ -1,4 +1,5 @@
-// What outlasts the viewer: a change of page by the visitor's key, and a reload of the tab by the browser's own store.
+// What outlasts the viewer: a change of page by the visitor's key, a server that knows the visitor no more by the page
+// itself, and a reload of the tab by the browser's own store.
 
 import { History } from "./history.js";
 
@@ -12,10 +13,11 @@ let noted = null;
  * Return what this visitor's viewer remembers.
  *
  * @param {string} visitor
- * @returns {object} history, window, gain, view and place; after a reload also `back`, see `keep`
+ * @returns {object} history, window, gain, view and place; with `back`, see `keep`, where the server knows nothing of
+ *   them: after a reload of the tab, then also `reloaded`, or where it took up another visitor while no viewer was there
  */
 export function recall(visitor) {
-  const memory = kept.get(visitor) || stored(visitor) || { ...USUAL, history: new History() };
+  const memory = kept.get(visitor) || outlived(visitor) || stored(visitor) || { ...USUAL, history: new History() };
   kept.clear();
   kept.set(visitor, memory);
   return memory;
@@ -26,9 +28,10 @@ export function recall(visitor) {
  *
  * @param {() => {visitor: string, memory: object, back: {settings: object, source: string[], pristine: boolean,
  *   here: boolean}}} tell - `here`: the viewer is on the page
+ * @param {Function} [instead] - what it replaces: where another viewer has spoken since, nothing changes
  */
-export function keep(tell) {
-  noted = tell;
+export function keep(tell, instead = noted) {
+  if (noted === instead) noted = tell;
 }
 
 // Also on another page, where no viewer is.
@@ -42,6 +45,12 @@ window.addEventListener("pagehide", () => {
   }
 });
 
+function outlived(visitor) {
+  if (!noted) return null;
+  const { visitor: other, memory, back } = noted();
+  return other === visitor ? null : { ...memory, back };
+}
+
 function stored(visitor) {
   const text = sessionStorage.getItem(STORE);
   sessionStorage.removeItem(STORE);
@@ -50,5 +59,5 @@ function stored(visitor) {
   if (!text || !["reload", "back_forward"].includes(navigation?.type)) return null;
   const { visitor: other, address, ...memory } = JSON.parse(text);
   if (other === visitor || address !== location.search) return null;
-  return { ...memory, history: Object.assign(new History(), memory.history) };
+  return { ...memory, history: Object.assign(new History(), memory.history), reloaded: true };
 }

@@ -46,7 +46,8 @@ export class Messages {
 
   repeat() {
     this.repeated += 1;
-    if (this.repeated > PATIENCE) this.about.wake();
+    // A server that refuses the film and says nothing to this is one that was started anew.
+    if (this.repeated > PATIENCE || this.wishes.lost) this.about.wake();
     this.say();
   }
 
