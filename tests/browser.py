@@ -207,10 +207,12 @@ class Visit:
 
     def _console(self, message: ConsoleMessage) -> None:
         # Streamlit looks for its server below the page's own path first, and takes the 404 for an answer. A picture
-        # that the next one replaced while it was on its way is gone as well; those that stay are waited for.
+        # that the next one, or another page, replaced while it was on its way is gone as well, and Streamlit says so a
+        # second time; those that stay are waited for.
         address = urlsplit(message.location.get("url", ""))
-        known = re.fullmatch(r"/\w+/_stcore/[\w-]+|/media/\w+\.png", address.path) and "404" in message.text
-        if message.type == "error" and not known:
+        known = re.fullmatch(r"/\w+/_stcore/[\w-]+|/media/\w+\.(png|jpg)", address.path) and "404" in message.text
+        told = re.fullmatch(r"Client Error: Image source error - \S+/media/\w+\.(png|jpg)", message.text)
+        if message.type == "error" and not known and not told:
             self.complaints.append(f"{message.text} {address.path}")
         if "Content Security Policy" in message.text:
             self.complaints.append(f"{message.text} {address.path}")

@@ -7,8 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
+
+# Before they are imported: what they assert is told in full, as in the tests themselves.
+pytest.register_assert_rewrite("batches", "browser", "buckets", "clusters")
+
+# isort: split
+import numpy as np
 from browser import browser, contexts, server, visit  # noqa: F401  # fixtures: one server and browser for all files
 from buckets import bucket, s3  # noqa: F401  # a store for all files
 from hypothesis import settings

@@ -208,7 +208,8 @@ def test_the_parts_of_a_run_become_one(tmp_path: Path) -> None:
             do_all(manifest)
     with Manifest(tmp_path / "whole.sqlite") as whole:
         for part in (0, 1):
-            whole.take_in(tmp_path / f"{part}.sqlite")
+            with Manifest(tmp_path / f"{part}.sqlite", read_only=True) as one:
+                whole.take_in(one)
         assert [row["path"] for row in whole.rows()] == [f"{number}.tif" for number in range(10)]
         assert whole.said("record") == {"format": "png"}
         assert whole.count("done") == 10
