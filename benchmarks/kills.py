@@ -56,9 +56,9 @@ def hashes(target: Path) -> dict[str, str]:
     return {path.relative_to(target).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def differing(target: Path, whole: Path, wanted: dict[str, str]) -> tuple[list[str], int]:
+def differing(target: Path, now: dict[str, str], whole: Path, wanted: dict[str, str]) -> tuple[list[str], int]:
     """Return the outputs with other pixels than an undisturbed run's, and how many have the same, packed otherwise."""
-    other = [name for name, digest in hashes(target).items() if wanted.get(name) != digest]
+    other = [name for name, digest in now.items() if wanted.get(name) != digest]
     wrong = [name for name in other if not _alike(target / name, whole / name)]
     return wrong, len(other) - len(wrong)
 
@@ -90,19 +90,20 @@ def kill_trees(folder: Path, kills: int, seconds: float, seed: int) -> list[str]
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 done += 1
-                wrong, _ = differing(target, whole, wanted)
+                now = hashes(target)
+                wrong, _ = differing(target, now, whole, wanted)
                 faults += [f"{name} is not whole" for name in wrong]
-                count = len(hashes(target))
-                unfinished += count < len(wanted)
-                print(f"\r{done} kills, {runs} runs finished, {count} outputs", end="", file=sys.stderr)
+                unfinished += len(now) < len(wanted)
+                print(f"\r{done} kills, {runs} runs finished, {len(now)} outputs", end="", file=sys.stderr)
                 continue
             if code != 0:
                 faults.append(f"ended with {code}: {process.stderr.read()[-300:] if process.stderr else b''!r}")
             break
-        wrong, count = differing(target, whole, wanted)
+        now = hashes(target)
+        wrong, count = differing(target, now, whole, wanted)
         packed += count
         faults += [f"{name} differs" for name in wrong]
-        faults += [] if hashes(target).keys() == wanted.keys() else ["outputs are lost"]
+        faults += [] if now.keys() == wanted.keys() else ["outputs are lost"]
         faults += [] if rows(target) == told else ["the rows differ"]
         faults += [f"{part} was left" for part in target.rglob("*.part")]
         runs += 1
@@ -134,9 +135,10 @@ def kill_workers(folder: Path, kills: int, seed: int) -> list[str]:
             done += 1
     code = process.wait()
     faults += [] if code == 0 else [f"ended with {code}"]
-    wrong, packed = differing(target, whole, wanted)
+    now = hashes(target)
+    wrong, packed = differing(target, now, whole, wanted)
     faults += [f"{name} differs" for name in wrong]
-    faults += [] if hashes(target).keys() == wanted.keys() else ["outputs are lost"]
+    faults += [] if now.keys() == wanted.keys() else ["outputs are lost"]
     faults += [] if rows(target) == told else ["the rows differ"]
     return [f"| single workers | {done} | 1 | {len(wanted):,} | {len(faults)} | {packed} of {len(wanted):,} |", *faults]
 

@@ -196,7 +196,9 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--range", choices=files.RANGES, default="same", help="range of the values written")
-    parser.add_argument("--quality", type=_whole(1, 100), metavar="Q", help=f"of jpg, 1 to 100 ({encode.JPEG_QUALITY})")
+    parser.add_argument(
+        "--quality", type=_whole(*encode.JPEG_QUALITIES), metavar="Q", help=f"of jpg, 1 to 100 ({encode.JPEG_QUALITY})"
+    )
     parser.add_argument("--no-embed", dest="embed", action="store_false", help="write no settings into the pictures")
     parser.add_argument(
         "--keep-identity",

@@ -189,12 +189,6 @@ def _check(job: Job, options: Options) -> None:
         raise SettingsError(f"{job.target}: the run here ended before all its files were found; say --resume")
 
 
-def _tells_nothing(row: Row) -> bool:
-    """Whether a row says of a film that was done before only that it could not be done today."""
-    code = row.get("reason", "").partition(":")[0]
-    return code in _UNSEEN or (code in _LIMITS and row.get("content") != NEW)
-
-
 def _check_alone(ours: RunFolder) -> None:
     """Refuse a whole run beside a part that goes on, and a part beside a whole run: their locks are not the same."""
     for other in all_of(ours.root):
@@ -224,6 +218,12 @@ def _leave_nothing(job: Job, is_new: bool) -> None:
     if is_new:
         with suppress(OSError):
             job.state.rmdir()
+
+
+def _tells_nothing(row: Row) -> bool:
+    """Whether a row says of a film that was done before only that it could not be done today."""
+    code = row.get("reason", "").partition(":")[0]
+    return code in _UNSEEN or (code in _LIMITS and row.get("content") != NEW)
 
 
 class _Run:

@@ -276,7 +276,7 @@ def named(source: Place) -> str:
 
 def source_before(job: Job) -> str:
     """Return where the inputs of the run that the target holds were, if that was elsewhere; else an empty text."""
-    if not has_begun(job.folder):
+    if not job.folder.manifest.is_file():
         return ""
     with Manifest(job.folder.manifest, read_only=True) as manifest:
         before = manifest.said("source")

@@ -23,6 +23,7 @@ RANGES = {
     "zscore": "float32, mean 0 and standard deviation 1",
 }
 JPEG_QUALITY = 95
+JPEG_QUALITIES = (1, 100)
 
 
 def in_range(image: Image, kind: str) -> NDArray[np.float32] | Image:

@@ -46,7 +46,7 @@ class Ledger:
         *,
         read_only: bool = False,
     ) -> None:
-        self._db, found = _opened(path, read_only)
+        self._db, self._address, found = _opened(path, read_only)
         self._is_empty = found == 0 and read_only
         if self._is_empty:
             return
@@ -113,32 +113,28 @@ class Ledger:
         return self._db.execute(sql, values).fetchall()
 
 
-def _opened(path: Path | None, read_only: bool) -> tuple[sqlite3.Connection, int]:
-    """Return a connection, and the version that the file says it has; 0 of an empty one."""
+def _opened(path: Path | None, read_only: bool) -> tuple[sqlite3.Connection, str, int]:
+    """Return a connection with its address, and the version that the file says it has; 0 of an empty one."""
     if path is None:
         return _connected(":memory:")
-    return _connected(readable(path) if read_only else path.absolute().as_uri())
-
-
-def readable(path: Path) -> str:
-    """Return the address under which SQLite opens a ledger to be read."""
     address = path.absolute().as_uri()
+    if not read_only:
+        return _connected(address)
     try:
-        _connected(f"{address}?mode=ro")[0].close()
+        return _connected(f"{address}?mode=ro")
     except sqlite3.OperationalError:
         # SQLite wants to write beside the file, which may be forbidden. Where nobody writes it can do without.
         log = path.with_name(f"{path.name}-wal")
         if log.exists() and log.stat().st_size:
             raise
-        return f"{address}?immutable=1"
-    return f"{address}?mode=ro"
+        return _connected(f"{address}?immutable=1")
 
 
-def _connected(address: str) -> tuple[sqlite3.Connection, int]:
+def _connected(address: str) -> tuple[sqlite3.Connection, str, int]:
     db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False)
     try:
         db.execute("PRAGMA cache_size = -16000")
-        return db, db.execute("PRAGMA user_version").fetchone()[0]
+        return db, address, db.execute("PRAGMA user_version").fetchone()[0]
     except BaseException:
         db.close()
         raise

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from xray_core import dicom_choice
 from xray_core.batch_log import Row, as_text, copy_part, page_part
-from xray_core.ledger import Ledger, readable, understood
+from xray_core.ledger import Ledger, understood
 from xray_core.metrics import COLUMNS
 from xray_core.names import alike, full_name, is_for_pages, plain_name, safe_folders
 from xray_core.pipeline import parameters
@@ -123,9 +123,9 @@ class Manifest(Ledger):
         super().__init__(path, _SCHEMA, VERSION, {"rows": set(STORED)}, read_only=read_only)
         self._db.create_function("is_for_pages", 1, lambda name: is_for_pages(PurePath(name)), deterministic=True)
 
-    def take_in(self, other: Path) -> None:
+    def take_in(self, other: Manifest) -> None:
         """Add what another manifest says of the files that are its own: the parts of a run become one."""
-        self._db.execute("ATTACH ? AS part", (readable(other),))
+        self._db.execute("ATTACH ? AS part", (other._address,))
         with self.changing():
             if self.said("record") is None:
                 self._db.execute("INSERT INTO said SELECT * FROM part.said")
@@ -204,17 +204,16 @@ class Manifest(Ledger):
 
     def _move_folders(self, settled: int) -> None:
         """Give another folder to each new file whose own has the name of an older file's output."""
-        held = f"SELECT alike FROM files WHERE id <= {settled}"
-        blocked = {name for (name,) in self._db.execute(f"SELECT alike FROM folders WHERE alike IN ({held})")}
-        if not blocked:
+        blocked = "SELECT 1 FROM folders JOIN files USING (alike) WHERE files.id <= ? LIMIT 1"
+        if self._db.execute(blocked, (settled,)).fetchone() is None:
             return
         for number, output in self._db.execute("SELECT id, output FROM files WHERE id > ?", (settled,)):
             folder = Path()
             for part in PurePath(output).parent.parts:
                 folder /= part
-                while alike(folder) in blocked or self._is_output(alike(folder), settled):
+                while self._is_output(name := alike(folder), settled):
                     folder = folder.with_name(f"{folder.name}_")
-                self._db.execute("INSERT OR IGNORE INTO folders VALUES (?)", (alike(folder),))
+                self._db.execute("INSERT OR IGNORE INTO folders VALUES (?)", (name,))
             moved = folder / PurePath(output).name
             if moved != PurePath(output):
                 changes = (as_text(moved), alike(moved), number)

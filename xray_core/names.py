@@ -30,6 +30,15 @@ def printable(text: str, instead: str) -> str:
     return "".join(sign if sign.isprintable() else instead for sign in text)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8; names of files may hold bytes that can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def plain_name(path: PurePath, suffix: str) -> Path:
     """Return the output's path for an input that nothing else comes near: the tree mirrored, the suffix replaced.
 

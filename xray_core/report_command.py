@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from xray_core.arguments import DONE, say
 from xray_core.batch_log import Row, write_log, write_parquet
-from xray_core.batch_plan import Job, contradiction, job_of, target_of
+from xray_core.batch_plan import Job, contradiction, job_of, shard_name, target_of
 from xray_core.errors import FileError, SettingsError
 from xray_core.files import not_written, write_bytes
 from xray_core.ledger import refusals, understood
@@ -95,12 +95,13 @@ def _join(root: Path, parts: list[RunFolder], manifest: Manifest) -> None:
                     "--overwrite"
                 )
             sources.add(one.said("source"))
-        manifest.take_in(part.manifest)
+            manifest.take_in(one)
     there = {part.path.name for part in parts}
-    missing = [name for number in range(parts[0].count) if (name := f"{number + 1}-of-{parts[0].count}") not in there]
+    count = parts[0].count
+    missing = [name for number in range(count) if (name := shard_name((number + 1, count))) not in there]
     remarks = [f"part {name.replace('-', ' ')} is not here" for name in missing[:3]]
     if len(missing) > 3:
-        remarks = [f"of {parts[0].count} parts {len(missing)} are not here"]
+        remarks = [f"of {count} parts {len(missing)} are not here"]
     if len(sources) > 1:
         remarks.append(f"the films of the parts were in {len(sources)} folders: {', '.join(sorted(map(str, sources)))}")
     twice = "SELECT output FROM rows WHERE output != '' GROUP BY output HAVING count(*) > 1"

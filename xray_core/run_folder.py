@@ -22,7 +22,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from xray_core.errors import FileError, RunError, unwritten
 from xray_core.files import not_written, reason, write_bytes
-from xray_core.names import LOG
+from xray_core.names import LOG, is_utf8
 
 STATE = ".radtune"
 Phase = Literal["listing", "running", "finishing", "done", "paused", "cancelled", "interrupted", "stopped"]
@@ -242,4 +242,4 @@ def _is_number(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+    return isinstance(value, str) and is_utf8(value)

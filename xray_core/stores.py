@@ -24,6 +24,7 @@ from xray_core.archive import Archive
 from xray_core.errors import FileError, SettingsError
 from xray_core.files import is_same, not_written, read_bytes, scan, write_bytes
 from xray_core.limits import Limits
+from xray_core.names import is_utf8
 
 Place = Path | str
 """A path, or a URL."""
@@ -158,10 +159,13 @@ class Folder:
 
     def read(self, path: PurePath, member: int | None, limits: Limits) -> bytes:
         """Return a file's bytes."""
-        with suppress(OSError):
-            if (self._root / path).is_dir():
-                raise FileError("READ", "a folder that could not be read; what is in it is not known")
-        return read_bytes(self._root / path, limits)
+        try:
+            return read_bytes(self._root / path, limits)
+        except FileError:
+            with suppress(OSError):
+                if (self._root / path).is_dir():
+                    raise FileError("READ", "a folder that could not be read; what is in it is not known") from None
+            raise
 
     def is_there(self) -> bool:
         """Whether the folder is, and holds anything: one that was emptied may be a disk that is not mounted."""
@@ -254,7 +258,7 @@ class OutFolder:
             folder, above = stack.pop()
             with suppress(OSError), os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or not _is_text(entry.name):
+                    if entry.name.startswith(".") or not is_utf8(entry.name):
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         stack.append((entry.path, f"{above}{entry.name}/"))
@@ -295,14 +299,6 @@ class OutFolder:
                 os.sync()
         finally:
             os.close(place)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from pages.ui.run_process import Outlook
 from pages.ui.runs import KINDS, Kind, Plan
 from pages.ui.state import Session
 from xray_core import presets
-from xray_core.encode import FORMATS, JPEG_QUALITY, RANGES, check_output
+from xray_core.encode import FORMATS, JPEG_QUALITIES, JPEG_QUALITY, RANGES, check_output
 from xray_core.errors import PresetError, SettingsError
 from xray_core.pipeline import active
 from xray_core.pool import cpu_count
@@ -195,7 +195,9 @@ def _outputs() -> dict[str, Any]:
     )
     quality = None
     if suffix == "jpg":
-        quality = int(left.number_input("Quality", 1, 100, JPEG_QUALITY, key="batch quality", persist_state="session"))
+        quality = int(
+            left.number_input("Quality", *JPEG_QUALITIES, JPEG_QUALITY, key="batch quality", persist_state="session")
+        )
     skips = st.checkbox(
         "Leave films as they are that meet all targets already",
         key="batch skip good",
