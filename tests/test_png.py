@@ -111,6 +111,16 @@ def test_what_is_written_is_read_by_opencv_and_by_us(data, height, width, dtype)
     assert png.encoded(pixels) == file
 
 
+def test_a_stream_begins_with_a_stored_byte_that_the_rest_repeats():
+    """Else ISA-L may pack the third byte in another way in another process: it takes an address for a part of it."""
+    file = png.encoded(np.full((40, 40), 2, np.uint8))
+    packed = file[file.index(b"IDAT") + 4 : -16]
+    assert packed[2:8] == b"\0" + struct.pack("<HHB", 1, 0xFFFE, 2)
+    assert len(zlib.decompress(packed)) == 40 * 41
+    with pytest.raises(zlib.error, match="distance too far back"):
+        zlib.decompress(packed[8:], -zlib.MAX_WBITS)
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_of_two_filters_the_better_one_is_taken(turned):
     lines = np.tile(np.random.default_rng(1).integers(0, 256, (1, 300), np.uint8), (300, 1))

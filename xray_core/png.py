@@ -26,6 +26,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _HARMLESS = frozenset((b"IHDR", b"IDAT", b"IEND", b"tEXt", b"iTXt", b"tIME", b"pHYs", b"gAMA", b"sRGB", b"cHRM"))
 """Chunks by which OpenCV changes no pixel of a gray picture."""
 _LEVEL = 1  # of ISA-L; 0 is half as large again, 2 and 3 are slower and no smaller on films
+_ZLIB = b"\x78\x01"  # deflate with a window of 32 KB, packed for speed
 _STORED = 65_535  # most bytes of a stored block of deflate
 _SAMPLED = 8  # every how manieth row is looked at to choose a filter
 
@@ -158,15 +159,20 @@ def _unfiltered(rows: Values, width: int, depth: int) -> Values:
 def _stored(data: bytes, parts: list[Chunk], raw: bytes, checksum: bytes) -> bytes:
     """Return the same PNG with its pixels not packed, so that OpenCV need not unpack them."""
     view = memoryview(raw)
-    stream: list[bytes | memoryview] = [b"\x78\x01"]
+    stream: list[bytes | memoryview] = [_ZLIB]
     for start in range(0, len(raw), _STORED):
         block = view[start : start + _STORED]
         last = start + _STORED >= len(raw)
-        stream += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
+        stream += [_stored_block(block, last=last), block]
     first = next(part.start for part in parts if part.kind == b"IDAT") - 8
     end = next(part.end for part in reversed(parts) if part.kind == b"IDAT") + 4
     whole = memoryview(data)
     return b"".join([whole[:first], *_chunk(b"IDAT", *stream, checksum), whole[end:]])
+
+
+def _stored_block(block: memoryview, *, last: bool = False) -> bytes:
+    """Return what stands before a block of deflate that is not packed; where it begins, a byte must."""
+    return struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF)
 
 
 def _chunk(kind: bytes, *content: bytes | memoryview) -> list[bytes | memoryview]:
@@ -177,7 +183,7 @@ def _chunk(kind: bytes, *content: bytes | memoryview) -> list[bytes | memoryview
 
 
 def encoded(image: Values) -> bytes:
-    """Encode a gray picture; the same pixels nearly always give the same bytes, but not on every kind of processor.
+    """Encode a gray picture; on one kind of processor the same pixels always give the same bytes.
 
     Parameters
     ----------
@@ -187,8 +193,22 @@ def encoded(image: Values) -> bytes:
     height, width = image.shape
     depth = image.dtype.itemsize
     header = struct.pack(">IIBBBBB", width, height, 8 * depth, 0, 0, 0, 0)
-    packed = isal_zlib.compress(_filtered(image), _LEVEL)
-    return b"".join([SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", packed), *_chunk(b"IEND")])
+    packed = _deflated(_filtered(image))
+    return b"".join([SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", *packed), *_chunk(b"IEND")])
+
+
+def _deflated(rows: Values) -> list[bytes | memoryview]:
+    """Return rows as a zlib stream (RFC 1950, 1951) whose first byte is stored, and ISA-L's dictionary for the rest.
+
+    At the very start of a stream ISA-L 2.32.1 looks up the third byte under a hash of what a register happened to hold,
+    the address of its own state: in one of some ten thousand stacks that is where a match stands. With a dictionary it
+    never is at the very start.
+    """
+    view = rows.data.cast("B")
+    first, rest = view[:1], view[1:]
+    packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS, zdict=first)
+    checksum = struct.pack(">I", isal_zlib.adler32(view))
+    return [_ZLIB, _stored_block(first), first, packer.compress(rest), packer.flush(), checksum]
 
 
 def _filtered(image: Values) -> Values:
