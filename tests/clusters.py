@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+START = 120  # seconds that a machine full of other work may take to start them all
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -66,11 +67,15 @@ class Nodes:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{self.port}"
-        self.scheduler = self._start("scheduler", "--port", str(self.port))
-        wait_for(self._answers)
-        for _ in range(workers):
-            self.add()
-        wait_for(lambda: self.said("scheduler").count("Register worker") >= workers)
+        try:
+            self.scheduler = self._start("scheduler", "--port", str(self.port))
+            wait_for(self._answers, START)
+            for _ in range(workers):
+                self.add()
+            wait_for(lambda: self.said("scheduler").count("Register worker") >= workers, START)
+        except BaseException:
+            self.end()
+            raise
 
     def _answers(self) -> bool:
         with suppress(OSError):
@@ -99,7 +104,9 @@ class Nodes:
 
     def add(self, *arguments: str) -> None:
         """Start another worker, of one thread."""
-        self.workers.append(self._start("worker", self.address, "--nthreads", "1", "--death-timeout", "20", *arguments))
+        self.workers.append(
+            self._start("worker", self.address, "--nthreads", "1", "--death-timeout", str(START), *arguments)
+        )
 
     def served(self) -> list[int]:
         """The processes of ours that run shards on these nodes."""
@@ -123,5 +130,9 @@ class Nodes:
 
     def __exit__(self, *error: object) -> None:
         """End them all."""
+        self.end()
+
+    def end(self) -> None:
+        """Kill them all."""
         for process in self._processes:
             self.kill(process)
