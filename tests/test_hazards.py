@@ -486,6 +486,29 @@ def test_a_part_with_damaged_books_is_named_to_the_others(
     assert said(capsys, *line, "2/2", "--resume")[0] == 0
 
 
+@pytest.mark.parametrize("then", ["gone", "written"])
+def test_books_that_another_part_takes_away_or_begins_just_now_are_no_damage(
+    films: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    apply(films, tmp_path / "other", shard=(1, 2))
+    shutil.copytree(tmp_path / "other" / STATE, target / STATE)
+    book = target / STATE / "1-of-2" / "manifest.sqlite"
+    whole = book.read_bytes()
+    book.write_bytes(whole[:-5000])
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if then == "gone":
+            book.unlink(missing_ok=True)
+        else:
+            book.write_bytes(whole)
+
+    monkeypatch.setattr("xray_core.batch_plan.time.sleep", sleep)
+    assert apply(films, target, shard=(2, 2)).failures == 0
+    assert waited
+
+
 def test_numbers_that_are_none_do_not_end_the_export(films: Path, target: Path, tmp_path: Path) -> None:
     apply(films, target)
     with sqlite3.connect(target / STATE / "manifest.sqlite") as db:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -254,11 +255,26 @@ def _check_parts(job: Job) -> bool:
             raise SettingsError(f"{job.target}: the folder holds {held}; choose another folder, or say --overwrite")
         if other.count == 1:
             continue
-        with refusals(other.manifest, other.path):
-            if has_begun(other):
-                with Manifest(other.manifest, read_only=True) as manifest:
-                    _same_run(job, manifest, beside=True)
+        _check_beside(job, other)
     return job.shard[1] > 1 and bool(others)
+
+
+def _check_beside(job: Job, other: RunFolder) -> None:
+    """Refuse another part that is of another run; one that begins or goes just now is looked at again."""
+    for again in (True,) * 5 + (False,):
+        try:
+            with refusals(other.manifest, other.path):
+                if has_begun(other):
+                    with Manifest(other.manifest, read_only=True) as manifest:
+                        _same_run(job, manifest, beside=True)
+            return
+        except RunError:
+            # It had nothing to do, and took its books away.
+            if not other.manifest.is_file():
+                return
+            if not again:
+                raise
+        time.sleep(0.1)
 
 
 def has_begun(folder: RunFolder, *, listed: bool = False) -> bool:
