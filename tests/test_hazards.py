@@ -504,7 +504,7 @@ def test_books_that_another_part_takes_away_or_begins_just_now_are_no_damage(
         else:
             book.write_bytes(whole)
 
-    monkeypatch.setattr("xray_core.batch_plan.time.sleep", sleep)
+    monkeypatch.setattr("xray_core.occupied.time.sleep", sleep)
     assert apply(films, target, shard=(2, 2)).failures == 0
     assert waited
 

@@ -17,15 +17,16 @@ from pathlib import PurePath
 from typing import Any, Protocol
 
 from xray_core.batch_log import Row, log_name, write_log
-from xray_core.batch_plan import Job, check_target, computes, has_begun, named, record, shard_name, source_of, target_of
+from xray_core.batch_plan import Job, computes, named, record, shard_name, source_of, target_of
 from xray_core.batch_task import NEW, Done, lost, process
 from xray_core.errors import FileError, RunError, SettingsError, unwritten
 from xray_core.files import not_written
 from xray_core.ledger import refusals
 from xray_core.manifest import Manifest, Task, Which
 from xray_core.names import LOG, PRESET, RUN
+from xray_core.occupied import check_alone, check_target, clear, has_begun
 from xray_core.pool import Lost, run_tasks
-from xray_core.run_folder import Phase, Progress, RunFolder, all_of, parts_of
+from xray_core.run_folder import Phase, Progress, RunFolder, parts_of
 from xray_core.stores import Source
 
 _LOOK = 0.2  # seconds between two looks at what is asked for, and two reports
@@ -162,7 +163,7 @@ def run_batch(
                 # Inputs that are empty today, as where a disk is not mounted, cost no run its books.
                 if parts_of(job.state) and next(source.entries(passed_over), None) is None:
                     return Summary(found=0, passed_over=passed_over)
-                _clear(folder)
+                clear(folder)
             # Books that are written over need not be such that can be opened.
             if options.overwrite or not has_begun(folder):
                 folder.forget()
@@ -181,35 +182,12 @@ def run_batch(
 
 
 def _check(job: Job, options: Options) -> None:
-    _check_alone(job.folder)
+    check_alone(job.folder)
     check_target(job, resume=options.resume, overwrite=options.overwrite)
     if options.failures_only and not has_begun(job.folder):
         raise SettingsError(f"{job.target}: there is no run here whose failures could be done again")
     if options.failures_only and not has_begun(job.folder, listed=True):
         raise SettingsError(f"{job.target}: the run here ended before all its files were found; say --resume")
-
-
-def _check_alone(ours: RunFolder) -> None:
-    """Refuse a whole run beside a part that goes on, and a part beside a whole run: their locks are not the same."""
-    for other in all_of(ours.root):
-        if other.count != ours.count and _goes_on(other):
-            raise RunError("IN_USE", f"{ours.root}: another run writes into this folder{other.holder()}")
-
-
-def _goes_on(other: RunFolder) -> bool:
-    """Whether a run holds its lock; who only asks for it, as another part may just now, lets it go at once."""
-    for _ in range(6):
-        if not other.is_running():
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _clear(ours: RunFolder) -> None:
-    """Take away the books of what is written over: a whole run's where a part begins, and parts of other numbers."""
-    for other in all_of(ours.root):
-        if other.count != ours.count:
-            other.forget()
 
 
 def _leave_nothing(job: Job, is_new: bool) -> None:

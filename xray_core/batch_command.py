@@ -32,10 +32,11 @@ from xray_core.arguments import (
 )
 from xray_core.batch import Engine, Local, Options, Summary, run_batch
 from xray_core.batch_log import log_name
-from xray_core.batch_plan import Job, has_begun, prepare, shard_name, source_before
+from xray_core.batch_plan import Job, prepare, shard_name
 from xray_core.errors import RunError, SettingsError, XrayError
 from xray_core.ledger import refusals
 from xray_core.names import printable
+from xray_core.occupied import has_begun, source_before
 from xray_core.pool import cpu_count
 from xray_core.rehearsal import Rehearsal, rehearse
 from xray_core.report_command import has_report, write_report

@@ -1,9 +1,7 @@
-"""What a batch is to do: where its files and outputs are, what is done to them, and which run may be gone on with."""
+"""What a batch is to do: where its files and outputs are, and what is done to them."""
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,14 +10,14 @@ from xray_core.archive import is_archive
 from xray_core.decode import Limits
 from xray_core.dicom_choice import DicomChoice
 from xray_core.encode import check_identity, check_output
-from xray_core.errors import FileError, PresetError, RunError, SettingsError
+from xray_core.errors import FileError, SettingsError
 from xray_core.files import is_same
-from xray_core.ledger import refusals, understood
+from xray_core.ledger import understood
 from xray_core.manifest import Manifest
-from xray_core.names import LOG, PRESET, alike, printable
+from xray_core.names import alike, printable
 from xray_core.pipeline import geometry
-from xray_core.presets import Preset, diff, fingerprint, loads, with_settings
-from xray_core.run_folder import STATE, RunFolder, parts_of
+from xray_core.presets import Preset, fingerprint, loads, with_settings
+from xray_core.run_folder import RunFolder
 from xray_core.stored import Levels, check_levels
 from xray_core.stores import Folder, OutFolder, Packed, Place, Source, Target, place
 
@@ -204,99 +202,9 @@ def _check_urls_apart(source: str, target: Place) -> None:
             raise SettingsError(f"{target}: the outputs' place is that of the inputs, in it, or around it")
 
 
-def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a target that holds something else than the run that is to go on there.
-
-    Raises
-    ------
-    SettingsError, PresetError
-        The latter names what differs between the runs.
-    """
-    if overwrite:
-        return
-    # Before the other parts are looked for: what a part makes comes after its books.
-    held = _held(job)
-    beside = _check_parts(job)
-    if has_begun(job.folder):
-        if not resume:
-            raise SettingsError(f"{job.target}: the folder holds a run; say --resume to go on with it, or --overwrite")
-        with Manifest(job.folder.manifest, read_only=True) as manifest:
-            _same_run(job, manifest)
-    elif held and not beside:
-        raise SettingsError(f"{job.target}: {held}")
-
-
-def _held(job: Job) -> str:
-    """Return why a target without books cannot be taken, in words; empty where it can."""
-    if isinstance(job.target, str):
-        # The other parts' books may lie on other machines.
-        if job.shard[1] > 1 or next(target_of(job.target, job.folder.parts).sizes(), None) is None:
-            return ""
-        return f"it is not empty, and {job.state} holds no books of a run there; choose another, or say --overwrite"
-    if not job.target.is_dir() or all(entry.name == STATE for entry in job.target.iterdir()):
-        return ""
-    if (job.target / PRESET).is_file() or (job.target / LOG).is_file():
-        return f"the folder holds a run without its books ({STATE}); say --overwrite"
-    return "the folder is not empty; choose another, or say --overwrite"
-
-
-def _check_parts(job: Job) -> bool:
-    """Refuse a part of a run beside a whole one, or beside parts of another run; and a whole run beside parts.
-
-    Returns
-    -------
-    beside
-        Whether there are other parts of this run.
-    """
-    others = parts_of(job.state)
-    for other in others:
-        if other.count != job.shard[1]:
-            held = f"parts of a run, one of {other.count}" if other.count > 1 else "a whole run"
-            raise SettingsError(f"{job.target}: the folder holds {held}; choose another folder, or say --overwrite")
-        if other.count == 1:
-            continue
-        _check_beside(job, other)
-    return job.shard[1] > 1 and bool(others)
-
-
-def _check_beside(job: Job, other: RunFolder) -> None:
-    """Refuse another part that is of another run; one that begins or goes just now is looked at again."""
-    for again in (True,) * 5 + (False,):
-        try:
-            with refusals(other.manifest, other.path):
-                if has_begun(other):
-                    with Manifest(other.manifest, read_only=True) as manifest:
-                        _same_run(job, manifest, beside=True)
-            return
-        except RunError:
-            # It had nothing to do, and took its books away.
-            if not other.manifest.is_file():
-                return
-            if not again:
-                raise
-        time.sleep(0.1)
-
-
-def has_begun(folder: RunFolder, *, listed: bool = False) -> bool:
-    """Whether a run got so far that it can be gone on with, or that all its files were found."""
-    if not folder.manifest.is_file():
-        return False
-    with Manifest(folder.manifest, read_only=True) as manifest:
-        return manifest.said("listing" if listed else "record") is not None
-
-
 def named(source: Place) -> str:
     """Return a source as the books of a run name it."""
     return source if isinstance(source, str) else str(source.absolute())
-
-
-def source_before(job: Job) -> str:
-    """Return where the inputs of the run that the target holds were, if that was elsewhere; else an empty text."""
-    if not job.folder.manifest.is_file():
-        return ""
-    with Manifest(job.folder.manifest, read_only=True) as manifest:
-        before = manifest.said("source")
-    return "" if before == named(job.source) else str(before or "")
 
 
 def record(job: Job) -> dict[str, object]:
@@ -348,41 +256,3 @@ def job_of(manifest: Manifest, target: Place, state: Path) -> Job:
 def computes(preset: Preset) -> str:
     """Return what tells whether another machine computes the same with a preset: a digest of its output."""
     return fingerprint(preset.settings).partition(":")[0]
-
-
-def _same_run(job: Job, manifest: Manifest, *, beside: bool = False) -> None:
-    """Refuse to go on with a run, or `beside` a part of it, that was made with something else; names what differs."""
-    if words := _differences(_made_with(manifest), (job.applied, record(job)), but_shard=beside):
-        raise PresetError(f"{job.target}: the folder holds another run ({words}); say --overwrite")
-    if manifest.said("computes") != computes(job.applied):
-        raise RunError(
-            "CANNOT_WRITE",
-            f"{job.target}: this machine, or its OpenCV, computes other pixels than the one that began the run; go on "
-            "there, or say --overwrite",
-        )
-
-
-def contradiction(one: Manifest, other: Manifest) -> str:
-    """Return in what two parts of a run differ that should be alike, in words; empty where in nothing."""
-    return _differences(_made_with(one), _made_with(other), but_shard=True)
-
-
-_Made = tuple[Preset, dict[str, Any]]
-
-
-def _made_with(manifest: Manifest) -> _Made:
-    with understood():
-        return loads(manifest.said("preset")), dict(manifest.said("record"))
-
-
-def _differences(one: _Made, other: _Made, *, but_shard: bool) -> str:
-    (used, outputs), (applied, wanted) = one, other
-    changes: list[tuple[str, object, object]] = []
-    if used.digest != applied.digest:
-        changes = [(path, *values) for path, values in diff(used, applied).items()]
-    if used.targets != applied.targets:
-        changes.append(("targets", used.targets, applied.targets))
-    for name in sorted((wanted.keys() | outputs.keys()) - ({"shard"} if but_shard else set())):
-        if outputs.get(name) != wanted.get(name):
-            changes.append((name, outputs.get(name), wanted.get(name)))
-    return ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, a, b in changes)

@@ -17,7 +17,8 @@ from xray_core import dicom_choice
 from xray_core.batch_log import Row, as_text, copy_part, page_part
 from xray_core.ledger import Ledger, understood
 from xray_core.metrics import COLUMNS
-from xray_core.names import alike, full_name, is_for_pages, plain_name, safe_folders
+from xray_core.names import alike, is_for_pages, plain_name, safe_folders
+from xray_core.output_names import key_of, path_of, settle
 from xray_core.pipeline import parameters
 from xray_core.stores import Entry
 
@@ -101,15 +102,6 @@ def name_of(task: Task) -> str:
     return as_text(task.path) + copy_part(task.copy)
 
 
-def _key(path: PurePath) -> bytes:
-    # The separator sorts before any letter, so that the order of the bytes is that of the paths' parts.
-    return path.as_posix().encode("utf-8", "surrogatepass").replace(b"/", b"\0")
-
-
-def _path(key: bytes) -> PurePath:
-    return PurePath(key.replace(b"\0", b"/").decode("utf-8", "surrogatepass"))
-
-
 class Manifest(Ledger):
     """An opened manifest; close it, or use it in a ``with``.
 
@@ -160,7 +152,7 @@ class Manifest(Ledger):
                         folder = entry.path.parent
                         above = [(alike(one),) for one in safe_folders(entry.path)]
                         self._db.executemany("INSERT OR IGNORE INTO folders VALUES (?)", above)
-                    key = (_key(entry.path), entry.copy)
+                    key = (key_of(entry.path), entry.copy)
                     known = self._db.execute(
                         "UPDATE files SET seen = ?, stamp = ?, member = ? WHERE path = ? AND copy = ?",
                         (now, entry.stamp, entry.member, *key),
@@ -176,66 +168,9 @@ class Manifest(Ledger):
             count += len(chunk)
             yield count
         with self.changing():
-            self._settle(suffix)
+            settle(self._db, self.said("settled") or 0, suffix)
+            self.say("settled", self._db.execute("SELECT max(id) FROM files").fetchone()[0])
             self.say("listing", now)
-
-    def _settle(self, suffix: str) -> None:
-        """Give another name to each new file whose plain name is also another's, or a folder's, or a page's."""
-        settled = self.said("settled") or 0
-        self._move_folders(settled)
-        self._db.execute(
-            """
-            CREATE TEMP TABLE contested AS SELECT id, path, output FROM files AS one WHERE id > ? AND (
-                EXISTS (SELECT 1 FROM files AS other WHERE other.alike = one.alike AND other.id != one.id)
-                OR EXISTS (SELECT 1 FROM folders WHERE folders.alike = one.alike)
-                OR is_for_pages(output)
-            ) ORDER BY path, copy
-            """,
-            (settled,),
-        )
-        self._db.execute("UPDATE files SET alike = NULL WHERE id IN (SELECT id FROM contested)")
-        last: dict[int, int] = {}
-        for number, key, plain in self._db.execute("SELECT id, path, output FROM contested ORDER BY rowid"):
-            output = self._free_name(PurePath(plain).with_name(_path(key).name), suffix, last)
-            changes = (as_text(output), alike(output), number)
-            self._db.execute("UPDATE files SET output = ?, alike = ? WHERE id = ?", changes)
-        self._db.execute("DROP TABLE contested")
-        self._db.execute("INSERT OR REPLACE INTO said SELECT 'settled', max(id) FROM files HAVING max(id) NOT NULL")
-
-    def _move_folders(self, settled: int) -> None:
-        """Give another folder to each new file whose own has the name of an older file's output."""
-        blocked = "SELECT 1 FROM folders JOIN files USING (alike) WHERE files.id <= ? LIMIT 1"
-        if self._db.execute(blocked, (settled,)).fetchone() is None:
-            return
-        for number, output in self._db.execute("SELECT id, output FROM files WHERE id > ?", (settled,)):
-            folder = Path()
-            for part in PurePath(output).parent.parts:
-                folder /= part
-                while self._is_output(name := alike(folder), settled):
-                    folder = folder.with_name(f"{folder.name}_")
-                self._db.execute("INSERT OR IGNORE INTO folders VALUES (?)", (name,))
-            moved = folder / PurePath(output).name
-            if moved != PurePath(output):
-                changes = (as_text(moved), alike(moved), number)
-                self._db.execute("UPDATE files SET output = ?, alike = ? WHERE id = ?", changes)
-
-    def _is_output(self, name: int, settled: int) -> bool:
-        query = "SELECT 1 FROM files WHERE alike = ? AND id <= ?"
-        return self._db.execute(query, (name, settled)).fetchone() is not None
-
-    def _free_name(self, path: PurePath, suffix: str, last: dict[int, int]) -> PurePath:
-        """Return the first name that is free; `last` remembers how far the numbers of a name are used up."""
-        name = alike(full_name(path, suffix))
-        for number in range(last.get(name, 1), 10**9):
-            output = full_name(path, suffix, number)
-            if not is_for_pages(output) and not self._taken(alike(output)):
-                last[name] = number
-                return output
-        raise AssertionError("unreachable")
-
-    def _taken(self, name: int) -> bool:
-        known = "SELECT 1 FROM files WHERE alike = ?1 UNION ALL SELECT 1 FROM folders WHERE alike = ?1"
-        return self._db.execute(known, (name,)).fetchone() is not None
 
     # --- What is to be done -------------------------------------------------------------------------------------------
 
@@ -318,7 +253,9 @@ class Manifest(Ledger):
                     made = "SELECT output, output_sha256 FROM rows WHERE file = ? AND output != ''"
                     outputs = tuple(self._db.execute(made, (number,)))
                 with understood():
-                    task = Task(number, _path(path), PurePath(output), stamp, member, copy, done, outputs, known or "")
+                    task = Task(
+                        number, path_of(path), PurePath(output), stamp, member, copy, done, outputs, known or ""
+                    )
                 yield task
             last = (path, copy)
 
@@ -327,7 +264,7 @@ class Manifest(Ledger):
         query = "SELECT path, output, stamp, member, copy FROM files WHERE id = ?"
         path, output, stamp, member, copy = self._db.execute(query, (number,)).fetchone()
         with understood():
-            return Task(number, _path(path), PurePath(output), stamp, member, copy)
+            return Task(number, path_of(path), PurePath(output), stamp, member, copy)
 
     # --- What was done ------------------------------------------------------------------------------------------------
 
@@ -397,7 +334,7 @@ class Manifest(Ledger):
             row = dict(zip(names, found, strict=True))
             with understood():
                 part = copy_part(row.pop("copy")) + page_part(row["page"], row.pop("pages"))
-                row["path"] = as_text(_path(row["path"])) + part
+                row["path"] = as_text(path_of(row["path"])) + part
                 row |= json.loads(row.pop("settings") or "{}")
             yield row
 

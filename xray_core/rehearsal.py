@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from xray_core.batch import Options
-from xray_core.batch_plan import Job, check_target, has_begun, source_of, target_of
+from xray_core.batch_plan import Job, source_of, target_of
 from xray_core.batch_task import process
 from xray_core.ledger import refusals
 from xray_core.manifest import Manifest, Which, name_of
+from xray_core.occupied import check_target, has_begun
 from xray_core.pool import run_tasks
 
 _TRIED = 12  # films

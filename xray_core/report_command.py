@@ -10,12 +10,13 @@ from pathlib import Path, PurePath
 
 from xray_core.arguments import DONE, say
 from xray_core.batch_log import Row, write_log, write_parquet
-from xray_core.batch_plan import Job, contradiction, job_of, shard_name, target_of
+from xray_core.batch_plan import Job, job_of, shard_name, target_of
 from xray_core.errors import FileError, SettingsError
 from xray_core.files import not_written, write_bytes
 from xray_core.ledger import refusals, understood
 from xray_core.manifest import Manifest
 from xray_core.names import REPORT
+from xray_core.occupied import contradiction
 from xray_core.report import report as as_html
 from xray_core.run_folder import STATE, RunFolder, parts_of
 
