@@ -135,3 +135,46 @@ def test_a_run_outlives_tab_and_server_and_is_downloaded(
     page.get_by_role("button", name="Open in Tune").first.click()
     assert "film_" in visit.settled().get_by_role("combobox", name="Film").input_value()
     close(visit)
+
+
+def test_a_tab_stays_with_its_run_while_others_of_its_name_come_and_go(
+    browser: Browser, own_server: Server, tmp_path: Path
+) -> None:
+    visit = open_page(browser, own_server)
+    page = visit.page
+
+    def start(name: str, films: str) -> str:
+        """Start a run and return its id."""
+        page.goto(f"{own_server.address}/Batch")
+        page.get_by_text(films, exact=True).click()
+        page.get_by_role("textbox", name="Name").fill(name)
+        page.get_by_role("spinbutton", name="Processes").fill("1")
+        page.get_by_role("button", name="Start").click()
+        expect(page.get_by_role("heading", name=name)).to_be_visible()
+        return page.url.partition("run=")[2]
+
+    first, second, third = (start("Twin", "Our samples") for _ in range(3))
+    assert len({first, second, third}) == 3
+    for run in (first, second, third):
+        page.goto(f"{own_server.address}/Batch?run={run}")
+        expect(page.get_by_text("done", exact=True).first).to_be_visible(timeout=2 * WAIT)
+    # While one goes on, the list is drawn anew by itself.
+    start("Long", "A folder of this server")
+    expect(page.get_by_text(f"of {FILMS} films")).to_be_visible()
+    (long,) = (path for path in (tmp_path / "runs").glob("*/out") if (path.parent.name not in (first, second, third)))
+    with held(long):
+        page.goto(f"{own_server.address}/Batch?run={second}")
+        chosen = page.get_by_role("radio", name="Twin", checked=True)
+        expect(page.get_by_role("heading", name="Twin")).to_be_visible()
+        expect(page.get_by_role("radio", name="Twin")).to_have_count(3)
+        (tmp_path / "runs" / first).rename(tmp_path / first)
+        expect(page.get_by_role("radio", name="Twin")).to_have_count(2)
+        page.wait_for_timeout(4000)  # another turn of the list
+        assert page.url.endswith(second)
+        expect(chosen).to_have_count(1)
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete it for good").click()
+        expect(page.get_by_role("heading", name="New run")).to_be_visible()
+    assert not (tmp_path / "runs" / second).exists()
+    assert (tmp_path / "runs" / third / "out" / "log.csv").is_file()
+    close(visit)

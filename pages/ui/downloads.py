@@ -1,7 +1,7 @@
 """The routes behind the downloads of a run: its results as a zip, its log, its report; streamed, never held in memory.
 
-A link carries a token of 256 bits, made for one run by this server process; nothing but what is named here, of that
-run's own outputs, can be asked for.
+A link carries a token of 256 bits, made for one run with a key that lies beside the runs; nothing but what is named
+here, of that run's own outputs, can be asked for.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _FLAGS = {CSV: "--csv", PARQUET: "--parquet", HTML: "--html"}
 _KEPT = (CSV, HTML)  # that a run which came to its end has written itself
 _CHUNK = 1 << 20
 _EXPORT_SECONDS = 600.0
-_SECRET = secrets.token_bytes(32)
+_KEY = ".key"
+_FRESH = secrets.token_bytes(32)
 _EXPORTS = ThreadPoolExecutor(2, thread_name_prefix="radtune-export")
 
 
@@ -51,8 +52,24 @@ class _RefusedError(Exception):
 
 
 def token(run_id: str) -> str:
-    """Return what allows the downloads of a run as long as this server process lives."""
-    return hmac.new(_SECRET, run_id.encode(), hashlib.sha256).hexdigest()
+    """Return what allows the downloads of a run."""
+    return hmac.new(_key(), run_id.encode(), hashlib.sha256).hexdigest()
+
+
+def _key() -> bytes:
+    """Return the key of all links: one that outlives the server, as the pages that hold the links do."""
+    path = places.runs_root() / _KEY
+    with suppress(OSError), open(path, "xb", opener=_for_us_alone) as file:
+        file.write(_FRESH)
+    with suppress(OSError):
+        kept = path.read_bytes()
+        if len(kept) == len(_FRESH):
+            return kept
+    return _FRESH
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def link(run: Run, what: str) -> str:

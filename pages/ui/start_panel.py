@@ -14,7 +14,7 @@ from pages.ui.runs import KINDS, Kind, Plan
 from pages.ui.state import Session
 from xray_core import presets
 from xray_core.encode import FORMATS, JPEG_QUALITIES, JPEG_QUALITY, RANGES, check_output
-from xray_core.errors import PresetError, SettingsError
+from xray_core.errors import PresetError, SettingsError, XrayError
 from xray_core.pipeline import active
 from xray_core.pool import cpu_count
 from xray_core.presets import Preset
@@ -49,7 +49,11 @@ def begin(visitor: Session) -> None:
         starts = st.button("Start", type="primary", icon=":material/play_arrow:", disabled=films is None)
     if starts:
         run = runs.create(name or usual_name, plan, _taken(visitor, applied), _uploads(plan))
-        run_process.start(run)
+        try:
+            run_process.start(run)
+        except XrayError:
+            runs.delete(run)
+            raise
         visitor.run, st.session_state["batch started"] = run.id, True
         st.rerun()
     asked = (plan, applied, tuple(visitor.settings.items()), [file.file_id for file in _files()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
@@ -37,8 +38,14 @@ STATES: dict[State, tuple[str, Colour]] = {
     "refused": ("did not begin", "red"),
 }
 _EVERY = 1.0
+_EVERY_AT_REST = 5.0  # another page may have it go on
 _EVERY_IN_LIST = 3.0
 _LISTED = 10
+_WIDTHLESS = "\u200b\u200c\u200d\u2060\u2063"
+_UNSEEN = {
+    sign: first + second
+    for sign, (first, second) in zip("0123456789abcdef-", itertools.product(_WIDTHLESS, repeat=2), strict=False)
+}
 _LINKS = {
     downloads.OUTPUTS: "All results (zip)",
     downloads.CSV: "Log (CSV)",
@@ -90,8 +97,8 @@ def _list(visitor: Session) -> None:
             "Runs, newest first",
             ["", *every],
             key="batch run",
-            format_func=_labels(every.values()).__getitem__,
-            captions=["", *map(_caption, every.values())],
+            format_func=lambda chosen: _label(every[chosen]) if chosen else "**New run**",
+            captions=["", *_captions(every.values())],
             on_change=_choose,
             args=(visitor,),
         )
@@ -101,22 +108,27 @@ def _list(visitor: Session) -> None:
         st.rerun()  # the whole page
 
 
-def _labels(listed: Collection[Run]) -> dict[str, str]:
-    """Return what the list calls each run; Streamlit takes two options of one label for the same."""
-    labels, used = {"": "**New run**"}, Counter[str]()
-    for run in reversed([*listed]):
-        used[run.name] += 1
-        number = f" ({used[run.name]})" if used[run.name] > 1 else ""
-        labels[run.id] = frame.plain(run.name + number)
-    return labels
+def _label(run: Run) -> str:
+    """Return what the list calls a run, with its id in signs that have no width.
+
+    Streamlit knows an option by its label alone: where two shared one, or one went over to another run as others come
+    and go, a page would turn to a run that nobody chose.
+    """
+    return frame.plain(run.name) + "".join(_UNSEEN[sign] for sign in run.id)
 
 
-def _caption(run: Run) -> str:
+def _captions(listed: Collection[Run]) -> list[str]:
+    names = Counter(run.name for run in listed)
+    return [_caption(run, is_twin=names[run.name] > 1) for run in listed]
+
+
+def _caption(run: Run, *, is_twin: bool) -> str:
     standing = run_process.standing(run)
     label, _ = STATES[standing.state]
     if standing.state == "running" and standing.progress.total:
         label += f", {standing.progress.done / standing.progress.total:.0%}"
-    return f"{label} · {age(run.created)}"
+    begun = f", at {run.created.astimezone():%H:%M:%S}" if is_twin else ""
+    return f"{label} · {age(run.created)}{begun}"
 
 
 def _choose(visitor: Session) -> None:
@@ -146,7 +158,7 @@ def age(moment: datetime) -> str:
 def watch(run: Run, visitor: Session) -> None:
     """Draw a run: its state, its progress and what can be done with it; anew each second while it goes on."""
     busy = run_process.standing(run).busy
-    st.fragment(_watched, run_every=_EVERY if busy else None)(run, visitor, busy)
+    st.fragment(_watched, run_every=_EVERY if busy else _EVERY_AT_REST)(run, visitor, busy)
 
 
 def _watched(run: Run, visitor: Session, busy: bool) -> None:
