@@ -441,6 +441,22 @@ class Losing:
             yield None
 
 
+class Doubly:
+    """An engine for which each file has two pages, both bad."""
+
+    def run(self, job: batch.Job, tasks: Iterator[Task]) -> Generator[Any]:
+        for task in tasks:
+            _, rows = batch_task.lost(job, Lost(task, timed_out=False))
+            yield task, [*rows, *rows]
+
+
+def test_progress_counts_files_and_the_end_pictures(small: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    summary = apply(small, tmp_path / "out", engine=Doubly(), report=seen.append)
+    assert (seen[-1].done, seen[-1].failed, seen[-1].failures) == (6, 6, {"CRASH": 6})
+    assert summary.failed == {"CRASH": 12}
+
+
 def test_a_decoder_that_dies_or_hangs_is_a_row(small: Path, tmp_path: Path) -> None:
     summary = apply(small, tmp_path / "out", engine=Losing(), time_limit=7.0)
     assert summary.failed == {"CRASH": 1, "TIMEOUT": 1}
@@ -451,11 +467,15 @@ def test_a_decoder_that_dies_or_hangs_is_a_row(small: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
-@pytest.mark.parametrize("group", [False, True], ids=["to the program", "to all, as Ctrl-C does"])
-def test_interrupted_runs_say_how_to_go_on(tmp_path: Path, textured: Textured, group: bool) -> None:
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [("kill", "SIGINT"), ("killpg", "SIGINT"), ("kill", "SIGHUP")],
+    ids=["to the program", "to all, as Ctrl-C does", "as a terminal that is lost"],
+)
+def test_interrupted_runs_say_how_to_go_on(tmp_path: Path, textured: Textured, send: str, number: str) -> None:
     source, target = tmp_path / "a folder" / "in", tmp_path / "out"
-    for number in range(24):
-        write(source / f"film_{number:02}.png", textured(700, 700, seed=number))
+    for film in range(24):
+        write(source / f"film_{film:02}.png", textured(700, 700, seed=film))
     line = ["batch", source, target, "--preset", "standard", "--workers", "2", "--bilateral.d", "15"]
     process = subprocess.Popen(
         [sys.executable, "-m", "xray_core", *map(str, line)],
@@ -468,7 +488,7 @@ def test_interrupted_runs_say_how_to_go_on(tmp_path: Path, textured: Textured, g
     waited = time.monotonic()
     while time.monotonic() - waited < 60 and not len(list(target.glob("film_*.png"))) >= 3:
         time.sleep(0.01)
-    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+    getattr(os, send)(process.pid, getattr(signal, number))
     out, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert out == ""

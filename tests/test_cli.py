@@ -531,6 +531,7 @@ def test_batch_stops_on_error_and_takes_workers(call: Callable[..., Said], folde
     status, _, words = call("batch", folder, tmp_path / "out", "--workers", "1", "--stop-on-error")
     assert status == 1
     assert "failures by cause: EMPTY 1" in words
+    assert "ended at the first failure; to go on: python -m xray_core batch --resume" in words
     assert len(read_log(tmp_path / "out" / LOG)) == 1
     assert call("batch", folder, tmp_path / "out", "--overwrite", "--workers", "2")[0] == 1
     assert len(read_log(tmp_path / "out" / LOG)) == 4

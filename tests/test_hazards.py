@@ -10,7 +10,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,16 +18,17 @@ import numpy as np
 import pytest
 from batches import QUICK, apply, by_path, contents, outputs
 
-from xray_core import batch_task, stores
+from xray_core import batch_command, batch_task, stores
 from xray_core.batch import Job, Options
 from xray_core.batch_plan import prepare
 from xray_core.cli import main
-from xray_core.errors import FileError, RunError, SettingsError
+from xray_core.errors import FileError, PresetError, RunError, SettingsError
 from xray_core.files import find, write
 from xray_core.image import Image
 from xray_core.ledger import refusals
 from xray_core.limits import Limits
 from xray_core.manifest import Manifest, Task
+from xray_core.names import LOG, REPORT
 from xray_core.presets import create
 from xray_core.rehearsal import rehearse
 from xray_core.report_command import books
@@ -127,6 +128,11 @@ def test_books_behind_a_link_are_refused(films: Path, target: Path, tmp_path: Pa
         apply(films, target)
     assert caught.value.code == "CANNOT_WRITE"
     assert contents(tmp_path / "other") == {"film.png": b"film"}
+    (target / name).unlink()
+    (target / name).write_bytes(b"notes")
+    with pytest.raises(RunError, match="a file"):
+        apply(films, target, overwrite=True)
+    assert (target / name).read_bytes() == b"notes"
 
 
 def test_what_is_refused_leaves_everything_as_it_was(films: Path, target: Path, tmp_path: Path) -> None:
@@ -275,6 +281,21 @@ def test_only_the_failures_after_a_listing_that_was_interrupted(films: Path, tar
 # --- Inputs that change under its hands -------------------------------------------------------------------------------
 
 
+def test_a_listing_that_is_interrupted_is_told_and_leaves_no_log(
+    films: Path, target: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(batch_command, "_signals", lambda: nullcontext(lambda: "interrupted"))
+        status, words = said(capsys, "batch", films, target, "--preset", "classifier-224")
+    assert status == 130
+    assert words.splitlines()[-1].startswith("interrupted while finding the films; to go on: python -m xray_core batch")
+    assert "nothing to do" not in words
+    assert "log:" not in words
+    assert [path.name for path in target.iterdir()] == [STATE]
+    assert said(capsys, "batch", films, target, "--preset", "classifier-224", "--resume")[0] == 0
+    assert len(list(find(target))) == 6
+
+
 def test_an_archive_that_is_replaced_gives_no_film_the_name_of_another(
     films: Path, target: Path, tmp_path: Path
 ) -> None:
@@ -395,6 +416,33 @@ def test_parts_that_contradict_each_other_are_not_joined(films: Path, target: Pa
     apply(films, target, QUICK | {"clahe.clip_limit": 4.0}, shard=(2, 2), overwrite=True)
     with books(target) as manifest:
         assert manifest.count("done") == 6
+
+
+def test_a_part_that_was_made_with_something_else_is_named_to_the_others(films: Path, target: Path) -> None:
+    apply(films, target, shard=(1, 2))
+    apply(films, target, QUICK | {"clahe.clip_limit": 4.0}, shard=(2, 2), overwrite=True)
+    words = (
+        r"part 2 of 2 was made with something else \(clahe\.clip_limit 4\.0 -> 1\.5\); do the one that is wrong again"
+    )
+    with pytest.raises(PresetError, match=words):
+        apply(films, target, shard=(1, 2), resume=True)
+    apply(films, target, shard=(2, 2), overwrite=True)
+    assert apply(films, target, shard=(1, 2), resume=True).failures == 0
+
+
+def test_what_is_written_over_leaves_neither_log_nor_report_behind(
+    films: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ("batch", films, target, "--preset", "classifier-224", "--overwrite", "--no-report")
+    for part in ("1/2", "2/2"):
+        assert said(capsys, *line, "--shard", part)[0] == 0
+    assert said(capsys, "report", target)[0] == 0
+    assert (target / REPORT).is_file()
+    assert said(capsys, *line)[0] == 0
+    assert [path.name for path in target.glob("log*")] == [LOG]
+    assert not (target / REPORT).exists()
+    assert said(capsys, *line, "--shard", "1/2")[0] == 0
+    assert [path.name for path in target.glob("log*")] == ["log-1-of-2.csv"]
 
 
 def test_what_is_amiss_with_parts_is_said(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from xray_core.pool import Lost, cpu_count, run_tasks
 # isort: split
 import cv2
 
+ROOT = Path(__file__).parents[1]
 Job = tuple[str, int, str]
 
 
@@ -48,6 +51,21 @@ def work(task: Job) -> tuple[str, int]:
         with Path(folder, "notes").open("a") as notes:
             notes.write(f"{number}\n")
     return kind, number
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs POSIX signals")
+def test_an_interrupt_reaches_no_worker_from_its_first_moment_on() -> None:
+    # In a process of its own, where nothing has started any other yet.
+    asks = """if __name__ == "__main__":
+        from functools import partial
+        import signal
+        from xray_core.pool import run_tasks
+        blocked = list(run_tasks(partial(signal.pthread_sigmask, signal.SIG_BLOCK), [(), ()], 2))
+        assert len(blocked) == 2 and all(signal.SIGINT in mask for mask in blocked), blocked
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    """
+    done = subprocess.run([sys.executable, "-c", asks], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -163,7 +163,7 @@ def run_batch(
                 # Inputs that are empty today, as where a disk is not mounted, cost no run its books.
                 if parts_of(job.state) and next(source.entries(passed_over), None) is None:
                     return Summary(found=0, passed_over=passed_over)
-                clear(folder)
+                clear(job)
             # Books that are written over need not be such that can be opened.
             if options.overwrite or not has_begun(folder):
                 folder.forget()
@@ -223,6 +223,7 @@ class _Run:
         self._target = target_of(job.target, folder.parts)
         self._log = PurePath(log_name(shard_name(job.shard)))
         self._progress = Progress(started=time.time(), command=options.command)
+        self._causes = Counter[str]()  # of each file that failed, the first one
         self._held: list[Done] = []
         self._recorded = self._looked = self._told = self._saved = time.monotonic()
         self._sync_took = 0.0
@@ -344,7 +345,9 @@ class _Run:
         for row in rows:
             self._count(row)
         self._progress.done += 1
-        self._progress.failed += any(row["status"] == "FAILURE" for row in rows)
+        causes = [row["reason"].split(":")[0] for row in rows if row["status"] == "FAILURE"]
+        self._progress.failed += bool(causes)
+        self._causes.update(causes[:1])
         self._progress.unchanged += not rows
 
     def _count(self, row: Row) -> None:
@@ -383,7 +386,7 @@ class _Run:
         since, before = self._pace[0]
         progress.rate = (progress.done - before) / max(moment - since, 1e-3)
         progress.seconds_left = (progress.total - progress.done) / progress.rate if progress.rate else None
-        progress.failures = dict(self._summary.failed)
+        progress.failures = dict(self._causes)
         self._told = moment
         self._report(replace(progress))
         if now or moment - self._saved > 1.0:

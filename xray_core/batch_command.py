@@ -97,12 +97,17 @@ def batch(arguments: argparse.Namespace) -> int:
     if summary.found == 0:
         say(f"radtune: {arguments.input}: 0 images found{_left_out(summary.passed_over)}")
         return REFUSED
+    if summary.found is None:
+        say(f"{summary.phase} while finding the films; to go on: {shlex.join(_resuming())}")
+        return INTERRUPTED
     if arguments.html and job.shard[1] == 1 and (summary.worked or not has_report(job)):
         write_report(job)
     _tell(summary, arguments, job)
     if summary.phase in ("interrupted", "paused", "cancelled"):
         say(f"{summary.phase}; to go on: {shlex.join(_resuming())}")
         return INTERRUPTED
+    if summary.phase == "stopped":
+        say(f"ended at the first failure; to go on: {shlex.join(_resuming())}")
     return SOME_FAILED if summary.failures else DONE
 
 
@@ -122,7 +127,7 @@ def _engine(arguments: argparse.Namespace, job: Job) -> Engine:
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], Phase | None]]:
-    """Have a first Ctrl-C, or the SIGTERM of a scheduler, end the run in order; a second one ends it at once."""
+    """Have a first Ctrl-C, the SIGTERM of a scheduler or a lost terminal end the run in order, a second one at once."""
     caught = 0
 
     def catch(number: int, frame: FrameType | None) -> None:
@@ -131,7 +136,10 @@ def _signals() -> Iterator[Callable[[], Phase | None]]:
         if caught > 1:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, catch) for number in numbers}
     try:
         yield lambda: "interrupted" if caught else None
     finally:

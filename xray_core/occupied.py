@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import PurePath
 from typing import Any
 
+from xray_core.batch_log import log_name
 from xray_core.batch_plan import Job, computes, named, record, target_of
 from xray_core.errors import PresetError, RunError, SettingsError
 from xray_core.ledger import refusals, understood
 from xray_core.manifest import Manifest
-from xray_core.names import LOG, PRESET
+from xray_core.names import LOG, PRESET, REPORT
 from xray_core.presets import Preset, diff, loads
 from xray_core.run_folder import STATE, RunFolder, all_of, parts_of
 
@@ -77,7 +79,7 @@ def _check_beside(job: Job, other: RunFolder) -> None:
             with refusals(other.manifest, other.path):
                 if has_begun(other):
                     with Manifest(other.manifest, read_only=True) as manifest:
-                        _same_run(job, manifest, beside=True)
+                        _same_run(job, manifest, beside=other)
             return
         except RunError:
             # It had nothing to do, and took its books away.
@@ -105,9 +107,15 @@ def source_before(job: Job) -> str:
     return "" if before == named(job.source) else str(before or "")
 
 
-def _same_run(job: Job, manifest: Manifest, *, beside: bool = False) -> None:
+def _same_run(job: Job, manifest: Manifest, *, beside: RunFolder | None = None) -> None:
     """Refuse to go on with a run, or `beside` a part of it, that was made with something else; names what differs."""
-    if words := _differences(_made_with(manifest), (job.applied, record(job)), but_shard=beside):
+    if words := _differences(_made_with(manifest), (job.applied, record(job)), but_shard=beside is not None):
+        if beside:
+            part = beside.path.name.replace("-", " ")
+            raise PresetError(
+                f"{job.target}: part {part} was made with something else ({words}); do the one that is wrong again "
+                "with --overwrite"
+            )
         raise PresetError(f"{job.target}: the folder holds another run ({words}); say --overwrite")
     if manifest.said("computes") != computes(job.applied):
         raise RunError(
@@ -165,8 +173,11 @@ def _goes_on(other: RunFolder) -> bool:
     return True
 
 
-def clear(ours: RunFolder) -> None:
-    """Take away the books of what is written over: a whole run's where a part begins, and parts of other numbers."""
-    for other in all_of(ours.root):
-        if other.count != ours.count:
+def clear(job: Job) -> None:
+    """Take away what tells of a run that is written over: a whole one where a part begins, parts of other numbers."""
+    target = target_of(job.target, job.folder.parts)
+    for other in all_of(job.folder.root):
+        if other.count != job.folder.count:
             other.forget()
+            target.remove(PurePath(log_name(other.shard)))
+    target.remove(PurePath(REPORT))

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from xray_core.arguments import DONE, say
 from xray_core.batch_log import Row, write_log, write_parquet
 from xray_core.batch_plan import Job, job_of, shard_name, target_of
-from xray_core.errors import FileError, SettingsError
+from xray_core.errors import FileError, SettingsError, unwritten
 from xray_core.files import not_written, write_bytes
 from xray_core.ledger import refusals, understood
 from xray_core.manifest import Manifest
@@ -40,7 +40,7 @@ def report(arguments: argparse.Namespace) -> int:
             try:
                 write_bytes(html, _as_html(job, manifest))
             except FileError as error:
-                raise FileError(error.code, f"{html}: {error}") from None
+                raise unwritten(error, f"{html}: {error}") from None
             say(f"report: {html}")
         for words in manifest.said("remarks") or ():
             say(f"note: {words}")
@@ -114,7 +114,7 @@ def _join(root: Path, parts: list[RunFolder], manifest: Manifest) -> None:
 
 
 def export(manifest: Manifest, job: Job, path: Path, write: Callable[[Path, Iterator[Row], Row], None]) -> None:
-    """Write the log of a run into a file, whole or not at all; raises `FileError`."""
+    """Write the log of a run into a file, whole or not at all; raises `RunError`."""
     part = path.with_name(f".{path.name}.part")
     try:
         try:
@@ -125,7 +125,7 @@ def export(manifest: Manifest, job: Job, path: Path, write: Callable[[Path, Iter
             part.unlink(missing_ok=True)
     except OSError as error:
         failure = not_written(error)
-        raise FileError(failure.code, f"{path}: {failure}") from None
+        raise unwritten(failure, f"{path}: {failure}") from None
 
 
 def has_report(job: Job) -> bool:
@@ -140,4 +140,4 @@ def write_report(job: Job) -> None:
     try:
         target_of(job.target, job.folder.parts).write(PurePath(REPORT), html)
     except FileError as error:
-        raise FileError(error.code, f"{job.target}: {REPORT}: {error}") from None
+        raise unwritten(error, f"{job.target}: {REPORT}: {error}") from None

@@ -102,7 +102,7 @@ class RunFolder:
     """
 
     def __init__(self, root: Path, shard: str = "") -> None:
-        self.root = root
+        self.root, self.shard = root, shard
         self.path = root / STATE / shard
         self.count = int(shard.partition("-of-")[2] or 1)  # of the parts that the run was spread into
         self.manifest = self.path / "manifest.sqlite"
@@ -140,9 +140,10 @@ class RunFolder:
         """
         for place in (self.root / STATE, self.path, self.parts):
             # What lies there is written over and swept away.
-            if place.is_symlink():
+            if place.is_symlink() or place.is_file():
+                kind = "link" if place.is_symlink() else "file"
                 raise RunError(
-                    "CANNOT_WRITE", f"{place}: this is a link; the books of a run need a folder of their own"
+                    "CANNOT_WRITE", f"{place}: this is a {kind}; the books of a run need a folder of their own"
                 )
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
