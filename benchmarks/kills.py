@@ -60,6 +60,14 @@ def differing(now: dict[str, str], wanted: dict[str, str]) -> list[str]:
     return [name for name, digest in now.items() if wanted.get(name) != digest]
 
 
+def ended_otherwise(target: Path, wanted: dict[str, str], told: list[Row]) -> list[str]:
+    """Return in what a run that came to its end is not like an undisturbed one."""
+    now = hashes(target)
+    faults = [f"{name} differs" for name in differing(now, wanted)]
+    faults += [] if now.keys() == wanted.keys() else ["outputs are lost"]
+    return faults + ([] if rows(target) == told else ["the rows differ"])
+
+
 def rows(target: Path) -> list[Row]:
     return [{**row, "seconds": ""} for row in read_log(target / LOG)]
 
@@ -88,10 +96,7 @@ def kill_trees(folder: Path, kills: int, seconds: float, seed: int) -> list[str]
             if code != 0:
                 faults.append(f"ended with {code}: {process.stderr.read()[-300:] if process.stderr else b''!r}")
             break
-        now = hashes(target)
-        faults += [f"{name} differs" for name in differing(now, wanted)]
-        faults += [] if now.keys() == wanted.keys() else ["outputs are lost"]
-        faults += [] if rows(target) == told else ["the rows differ"]
+        faults += ended_otherwise(target, wanted, told)
         faults += [f"{part} was left" for part in target.rglob("*.part")]
         runs += 1
     print(file=sys.stderr)
@@ -121,10 +126,7 @@ def kill_workers(folder: Path, kills: int, seed: int) -> list[str]:
             done += 1
     code = process.wait()
     faults += [] if code == 0 else [f"ended with {code}"]
-    now = hashes(target)
-    faults += [f"{name} differs" for name in differing(now, wanted)]
-    faults += [] if now.keys() == wanted.keys() else ["outputs are lost"]
-    faults += [] if rows(target) == told else ["the rows differ"]
+    faults += ended_otherwise(target, wanted, told)
     return [f"| single workers | {done} | 1 | {len(wanted):,} | {len(faults)} |", *faults]
 
 

@@ -210,8 +210,9 @@ class Visit:
         # that the next one, or another page, replaced while it was on its way is gone as well, and Streamlit says so a
         # second time; those that stay are waited for.
         address = urlsplit(message.location.get("url", ""))
-        known = re.fullmatch(r"/\w+/_stcore/[\w-]+|/media/\w+\.(png|jpg)", address.path) and "404" in message.text
-        told = re.fullmatch(r"Client Error: Image source error - \S+/media/\w+\.(png|jpg)", message.text)
+        picture = r"/media/\w+\.(png|jpg)"
+        known = re.fullmatch(rf"/\w+/_stcore/[\w-]+|{picture}", address.path) and "404" in message.text
+        told = re.fullmatch(rf"Client Error: Image source error - \S+{picture}", message.text)
         if message.type == "error" and not known and not told:
             self.complaints.append(f"{message.text} {address.path}")
         if "Content Security Policy" in message.text:

@@ -413,7 +413,7 @@ def test_damaged_progress_of_one_run_leaves_the_page_as_it_is(films: Path, told:
     run, other = done(), made(name="another")
     (run.out / ".radtune" / "progress.json").write_text(told)
     page = well(batch(run=run.id))
-    assert sorted(listed_names(page)) == ["**New run**", "a run", "another"]
+    assert listed_names(page) == ["**New run**", "another", "a run"]
     assert runs.find(other.id) == other
 
 
@@ -442,6 +442,9 @@ def test_runs_of_one_name_are_told_apart(films: Path) -> None:
     listed = page.radio(key="batch run")
     assert listed_names(page) == ["**New run**", "a run", "a run"]
     assert len(set(listed.options)) == 3
+    told = [caption for caption in listed.proto.captions if caption]
+    assert all(re.search(r", at \d\d:\d\d:\d\d$", caption) for caption in told)
+    assert len(told) == 2
     shown = dict(zip(listed.options, ["", second.id, first.id], strict=True))
     runs.delete(second)
     third = made()

@@ -382,10 +382,7 @@ def test_a_restart_while_another_page_is_looked_at_keeps_settings_and_film(
     own_server: Server, own_visit: Visit
 ) -> None:
     one = own_visit
-    page = one.tune("chest.png")
-    one.choose("Noisy")
-    one.drag(one.control(CLIP), 0.8)
-    one.settled()
+    page = noisy(one)
     wanted = one.settings()
     sidebar = page.get_by_test_id("stSidebar")
     sidebar.get_by_role("link", name="Home").click()

@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Any, Protocol
 
 from xray_core.batch_log import Row, log_name, write_log
-from xray_core.batch_plan import Job, computes, named, record, shard_name, source_of, target_of
+from xray_core.batch_plan import Job, computes, named, record, source_of, target_of
 from xray_core.batch_task import NEW, Done, lost, process
 from xray_core.errors import FileError, RunError, SettingsError, unwritten
 from xray_core.files import not_written
@@ -221,7 +221,7 @@ class _Run:
         self._asked, self._report = asked, report
         self._summary = Summary()
         self._target = target_of(job.target, folder.parts)
-        self._log = PurePath(log_name(shard_name(job.shard)))
+        self._log = PurePath(log_name(folder.shard))
         self._progress = Progress(started=time.time(), command=options.command)
         self._causes = Counter[str]()  # of each file that failed, the first one
         self._held: list[Done] = []

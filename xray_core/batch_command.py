@@ -32,7 +32,7 @@ from xray_core.arguments import (
 )
 from xray_core.batch import Engine, Local, Options, Summary, run_batch
 from xray_core.batch_log import log_name
-from xray_core.batch_plan import Job, prepare, shard_name
+from xray_core.batch_plan import Job, prepare
 from xray_core.errors import RunError, SettingsError, XrayError
 from xray_core.ledger import refusals
 from xray_core.names import printable
@@ -73,6 +73,7 @@ def batch(arguments: argparse.Namespace) -> int:
         stop_on_error=arguments.stop_on_error,
         command=tuple(_resuming()),
     )
+    to_go_on = f"to go on: {shlex.join(options.command)}"
     greeting = f"preset {job.preset}; this machine computes: {presets.check_fingerprint(preset)}"
     if options.verify and not options.resume:
         raise SettingsError("--verify looks into a run that is gone on with: say --resume as well")
@@ -89,25 +90,25 @@ def batch(arguments: argparse.Namespace) -> int:
     except RunError as error:
         say(f"radtune: {error}")
         if error.code not in ("IN_USE", "DAMAGED") and _can_go_on(job):
-            say(f"what was done is kept; to go on: {shlex.join(_resuming())}")
+            say(f"what was done is kept; {to_go_on}")
         return STOPPED[error.code]
     except KeyboardInterrupt:
-        say(f"interrupted; to go on: {shlex.join(_resuming())}")
+        say(f"interrupted; {to_go_on}")
         return INTERRUPTED
     if summary.found == 0:
         say(f"radtune: {arguments.input}: 0 images found{_left_out(summary.passed_over)}")
         return REFUSED
     if summary.found is None:
-        say(f"{summary.phase} while finding the films; to go on: {shlex.join(_resuming())}")
+        say(f"{summary.phase} while finding the films; {to_go_on}")
         return INTERRUPTED
     if arguments.html and job.shard[1] == 1 and (summary.worked or not has_report(job)):
         write_report(job)
     _tell(summary, arguments, job)
     if summary.phase in ("interrupted", "paused", "cancelled"):
-        say(f"{summary.phase}; to go on: {shlex.join(_resuming())}")
+        say(f"{summary.phase}; {to_go_on}")
         return INTERRUPTED
     if summary.phase == "stopped":
-        say(f"ended at the first failure; to go on: {shlex.join(_resuming())}")
+        say(f"ended at the first failure; {to_go_on}")
     return SOME_FAILED if summary.failures else DONE
 
 
@@ -236,5 +237,5 @@ def _tell(summary: Summary, arguments: argparse.Namespace, job: Job) -> None:
     if summary.other_size:
         films = "film differs" if summary.other_size == 1 else "films differ"
         say(f"{summary.other_size} {films} much in size from the one tuned on; filters count in pixels")
-    log = log_name(shard_name(job.shard))
+    log = log_name(job.folder.shard)
     say(f"log: {job.target}/{log}" if isinstance(job.target, str) else f"log: {job.target / log}")

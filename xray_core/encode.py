@@ -46,7 +46,7 @@ def in_range(image: Image, kind: str) -> NDArray[np.float32] | Image:
 
 
 def check_output(suffix: str, kind: str = "same", quality: int | None = None) -> None:
-    """Raise `SettingsError` where a format is not written or cannot hold a range."""
+    """Raise `SettingsError` where a format is not written, or has no place for a range or quality."""
     name = suffix.lower().lstrip(".").replace("jpeg", "jpg").replace("tiff", "tif")
     if name not in FORMATS:
         raise SettingsError(f"the output's suffix is one of {', '.join(FORMATS)}, got {suffix or 'none'!r}")
@@ -56,6 +56,9 @@ def check_output(suffix: str, kind: str = "same", quality: int | None = None) ->
         raise SettingsError(f"{name} holds whole numbers; the range {kind} needs npz or npy")
     if kind == "uint16" and name == "jpg":
         raise SettingsError("jpg holds 8 bits; the range uint16 needs png, tif, npz, npy or dcm")
+    low, high = JPEG_QUALITIES
+    if quality is not None and not (type(quality) is int and low <= quality <= high):
+        raise SettingsError(f"the quality is a whole number from {low} to {high}")
     if quality is not None and name != "jpg":
         raise SettingsError(f"{name} is written without loss; a quality is for jpg")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from xray_core.batch_log import log_name
 from xray_core.batch_plan import Job, computes, named, record, target_of
@@ -34,7 +34,7 @@ def check_target(job: Job, *, resume: bool, overwrite: bool) -> None:
         if not resume:
             raise SettingsError(f"{job.target}: the folder holds a run; say --resume to go on with it, or --overwrite")
         with Manifest(job.folder.manifest, read_only=True) as manifest:
-            _same_run(job, manifest)
+            _same_run(job, _made_with(manifest))
     elif held and not beside:
         raise SettingsError(f"{job.target}: {held}")
 
@@ -66,28 +66,26 @@ def _check_parts(job: Job) -> bool:
         if other.count != job.shard[1]:
             held = f"parts of a run, one of {other.count}" if other.count > 1 else "a whole run"
             raise SettingsError(f"{job.target}: the folder holds {held}; choose another folder, or say --overwrite")
-        if other.count == 1:
-            continue
-        _check_beside(job, other)
+        if other.count > 1 and (made := _made_beside(other)):
+            _same_run(job, made, beside=other)
     return job.shard[1] > 1 and bool(others)
 
 
-def _check_beside(job: Job, other: RunFolder) -> None:
-    """Refuse another part that is of another run; one that begins or goes just now is looked at again."""
-    for again in (True,) * 5 + (False,):
+def _made_beside(other: RunFolder) -> _Made | None:
+    """Return what another part is made with, if it got so far; one that begins or goes just now is looked at again."""
+    last = 5
+    for look in range(last + 1):
         try:
-            with refusals(other.manifest, other.path):
-                if has_begun(other):
-                    with Manifest(other.manifest, read_only=True) as manifest:
-                        _same_run(job, manifest, beside=other)
-            return
+            with refusals(other.manifest, other.path), Manifest(other.manifest, read_only=True) as manifest:
+                return None if manifest.said("record") is None else _made_with(manifest)
         except RunError:
             # It had nothing to do, and took its books away.
             if not other.manifest.is_file():
-                return
-            if not again:
+                return None
+            if look == last:
                 raise
         time.sleep(0.1)
+    raise AssertionError("unreachable")
 
 
 def has_begun(folder: RunFolder, *, listed: bool = False) -> bool:
@@ -107,17 +105,18 @@ def source_before(job: Job) -> str:
     return "" if before == named(job.source) else str(before or "")
 
 
-def _same_run(job: Job, manifest: Manifest, *, beside: RunFolder | None = None) -> None:
+def _same_run(job: Job, made: _Made, *, beside: RunFolder | None = None) -> None:
     """Refuse to go on with a run, or `beside` a part of it, that was made with something else; names what differs."""
-    if words := _differences(_made_with(manifest), (job.applied, record(job)), but_shard=beside is not None):
+    ours = _Made(job.applied, record(job), computes(job.applied))
+    if words := _differences(made, ours, but_shard=beside is not None):
         if beside:
-            part = beside.path.name.replace("-", " ")
+            part = beside.shard.replace("-", " ")
             raise PresetError(
                 f"{job.target}: part {part} was made with something else ({words}); do the one that is wrong again "
                 "with --overwrite"
             )
         raise PresetError(f"{job.target}: the folder holds another run ({words}); say --overwrite")
-    if manifest.said("computes") != computes(job.applied):
+    if made.computes != ours.computes:
         raise RunError(
             "CANNOT_WRITE",
             f"{job.target}: this machine, or its OpenCV, computes other pixels than the one that began the run; go on "
@@ -130,16 +129,21 @@ def contradiction(one: Manifest, other: Manifest) -> str:
     return _differences(_made_with(one), _made_with(other), but_shard=True)
 
 
-_Made = tuple[Preset, dict[str, Any]]
+class _Made(NamedTuple):
+    """What a run is made with."""
+
+    preset: Preset
+    record: dict[str, Any]
+    computes: str
 
 
 def _made_with(manifest: Manifest) -> _Made:
     with understood():
-        return loads(manifest.said("preset")), dict(manifest.said("record"))
+        return _Made(loads(manifest.said("preset")), dict(manifest.said("record")), manifest.said("computes"))
 
 
 def _differences(one: _Made, other: _Made, *, but_shard: bool) -> str:
-    (used, outputs), (applied, wanted) = one, other
+    (used, outputs, _), (applied, wanted, _) = one, other
     changes: list[tuple[str, object, object]] = []
     if used.digest != applied.digest:
         changes = [(path, *values) for path, values in diff(used, applied).items()]

@@ -97,7 +97,7 @@ def _join(root: Path, parts: list[RunFolder], manifest: Manifest) -> None:
                 )
             sources.add(one.said("source"))
             manifest.take_in(one)
-    there = {part.path.name for part in parts}
+    there = {part.shard for part in parts}
     count = parts[0].count
     missing = [name for number in range(count) if (name := shard_name((number + 1, count))) not in there]
     remarks = [f"part {name.replace('-', ' ')} is not here" for name in missing[:3]]

@@ -29,7 +29,7 @@ from typing import Any, Literal
 from pages.ui import places
 from xray_core.archive import Archive, is_archive
 from xray_core.dicom_choice import DicomChoice
-from xray_core.encode import JPEG_QUALITIES, check_output
+from xray_core.encode import check_output
 from xray_core.errors import FileError, SettingsError, XrayError
 from xray_core.files import not_written, read_bytes
 from xray_core.manifest import Task
@@ -98,10 +98,6 @@ class Plan:
             raise SettingsError("the folder is a text")
         if type(self.skip_good) is not bool:
             raise SettingsError("whether good films are skipped is true or false")
-        if self.quality is not None and (
-            type(self.quality) is not int or not JPEG_QUALITIES[0] <= self.quality <= JPEG_QUALITIES[1]
-        ):
-            raise SettingsError("the quality is a whole number from 1 to 100")
         check_output(f".{self.format}", self.range, self.quality)
         self.choice  # noqa: B018  # refuses what is unknown
 

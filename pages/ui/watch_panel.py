@@ -38,7 +38,7 @@ STATES: dict[State, tuple[str, Colour]] = {
     "refused": ("did not begin", "red"),
 }
 _EVERY = 1.0
-_EVERY_AT_REST = 5.0  # another page may have it go on
+_EVERY_AT_REST = 5.0
 _EVERY_IN_LIST = 3.0
 _LISTED = 10
 _WIDTHLESS = "\u200b\u200c\u200d\u2060\u2063"
@@ -158,15 +158,23 @@ def age(moment: datetime) -> str:
 def watch(run: Run, visitor: Session) -> None:
     """Draw a run: its state, its progress and what can be done with it; anew each second while it goes on."""
     busy = run_process.standing(run).busy
-    st.fragment(_watched, run_every=_EVERY if busy else _EVERY_AT_REST)(run, visitor, busy)
+    st.fragment(_watched, run_every=_EVERY if busy else None)(run, visitor, busy)
+    if not busy:  # another page may have it go on
+        st.fragment(_looked_at, run_every=_EVERY_AT_REST)(run, busy)
 
 
-def _watched(run: Run, visitor: Session, busy: bool) -> None:
+def _looked_at(run: Run, busy: bool) -> Standing:
+    """Return how far a run is; where it has begun, ended or gone, the whole page is drawn anew."""
     if runs.find(run.id) is None:  # somebody else deleted it
         st.rerun()
     standing = run_process.standing(run)
     if standing.busy != busy:
-        st.rerun()  # the whole page: what came out is drawn once it has ended, and not before
+        st.rerun()  # what came out is drawn once it has ended, and not before
+    return standing
+
+
+def _watched(run: Run, visitor: Session, busy: bool) -> None:
+    standing = _looked_at(run, busy)
     with frame.guarded():
         label, colour = STATES[standing.state]
         st.subheader(frame.plain(run.name))

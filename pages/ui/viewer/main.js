@@ -133,7 +133,7 @@ class Viewer {
     }
     const anew = before.visitor && data.visitor !== before.visitor;
     const replaced = !anew && data.revision !== before.revision;
-    const { back, reloaded } = this.memory;
+    const { back } = this.memory;
     if (back || replaced || !this.settings) {
       clearTimeout(this.commitTimer);
       this.settings = (back || data).settings;
@@ -145,7 +145,7 @@ class Viewer {
     // The first message of a visit: until it is heard, nothing can be downloaded.
     if (!data.heard[0] && !before.visitor && !back) this.messages.say();
     // A server that was started anew, or waited too long for this browser, knows nothing of what is on the screen.
-    if (back) this.bringBack(back, reloaded ? RELOADED : LET_GO);
+    if (back) this.bringBack(back, back.reloaded ? RELOADED : LET_GO);
     if (anew) this.bringBack({ ...before, source: before.film.source }, LET_GO);
     if (data.token !== this.token) {
       // Not for a film that is about to be replaced by the one that was there before.
@@ -168,7 +168,6 @@ class Viewer {
   /** Tell a new session what was there before it, and the person what could not come back. */
   bringBack({ source, pristine, here = true }, words) {
     delete this.memory.back;
-    delete this.memory.reloaded;
     this.before = { source, pristine }; // until the server has heard
     const told = [words];
     if (source[0] === "upload") told.push("Uploaded films are gone: upload yours again.");

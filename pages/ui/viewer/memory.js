@@ -14,7 +14,7 @@ let noted = null;
  *
  * @param {string} visitor
  * @returns {object} history, window, gain, view and place; with `back`, see `keep`, where the server knows nothing of
- *   them: after a reload of the tab, then also `reloaded`, or where it took up another visitor while no viewer was there
+ *   them: after a reload of the tab, as `back.reloaded` says, or where it took up another visitor meanwhile
  */
 export function recall(visitor) {
   const memory = kept.get(visitor) || outlived(visitor) || stored(visitor) || { ...USUAL, history: new History() };
@@ -59,5 +59,5 @@ function stored(visitor) {
   if (!text || !["reload", "back_forward"].includes(navigation?.type)) return null;
   const { visitor: other, address, ...memory } = JSON.parse(text);
   if (other === visitor || address !== location.search) return null;
-  return { ...memory, history: Object.assign(new History(), memory.history), reloaded: true };
+  return { ...memory, history: Object.assign(new History(), memory.history), back: { ...memory.back, reloaded: true } };
 }
