@@ -11,6 +11,8 @@ from xray_core.dicom_choice import CHOICES, DicomChoice
 from xray_core.errors import FileError
 from xray_core.files import encode
 
+_PARTS = ("page", "voi", "window")
+
 
 def choose_film(visitor: Session) -> None:
     """Offer the samples and the visitor's uploads; a film that a link or the home page opened stays."""
@@ -22,18 +24,26 @@ def choose_film(visitor: Session) -> None:
         current += " (folder)"
     if current not in names:
         names.append(current)
-    show("film", current)
+    key = visitor.key_of("film")
+    show(key, current)
     chosen = st.selectbox(
-        "Film", names, key="film", format_func=lambda name: sources.CAPTIONS.get(name, name), on_change=_open_chosen
+        "Film",
+        names,
+        key=key,
+        format_func=lambda name: sources.CAPTIONS.get(name, name),
+        on_change=_open_chosen,
+        args=(key,),
     )
     if visitor.film is None and not sources.open_again(visitor):
         sources.open_film(visitor, chosen)
         visitor.unasked = True
 
 
-def _open_chosen() -> None:
-    with frame.guarded():
-        sources.open_film(session(), st.session_state["film"])
+def _open_chosen(key: str) -> None:
+    visitor = session()
+    if key == visitor.key_of("film"):
+        with frame.guarded():
+            sources.open_film(visitor, st.session_state[key])
 
 
 def choose_part(visitor: Session) -> None:
@@ -41,38 +51,40 @@ def choose_part(visitor: Session) -> None:
     film = visitor.film
     if film is None:
         return
+    page, voi, window = (visitor.key_of(name) for name in _PARTS)
     if film.pages > 1:
-        show("page", film.page)
-        st.number_input("Page", 1, film.pages, step=1, key="page", on_change=_open_part)
+        show(page, film.page)
+        st.number_input("Page", 1, film.pages, step=1, key=page, on_change=_open_part, args=(page,))
     if film.dicom:
         greys = CHOICES["voi"]
-        show("voi", visitor.choice.voi)
+        show(voi, visitor.choice.voi)
         st.selectbox(
             greys.label,
             greys.options,
-            key="voi",
+            key=voi,
             format_func=greys.options.__getitem__,
             help=greys.help,
             on_change=_open_part,
+            args=(voi,),
         )
         if film.dicom.windows > 1:
-            show("window", visitor.choice.window)
-            window = CHOICES["window"]
-            st.number_input(window.label, 1, film.dicom.windows, step=1, key="window", on_change=_open_part)
+            show(window, visitor.choice.window)
+            label = CHOICES["window"].label
+            st.number_input(label, 1, film.dicom.windows, step=1, key=window, on_change=_open_part, args=(window,))
     if told := sources.told(film):
         st.caption(frame.plain(told))
 
 
-def _open_part() -> None:
+def _open_part(key: str) -> None:
     visitor = session()
     source, at = visitor.source, st.session_state
-    if source is None:
+    keys = [visitor.key_of(name) for name in _PARTS]
+    if source is None or key not in keys:
         return
     with frame.guarded():
-        voi = at.get("voi", visitor.choice.voi)
+        page, voi, window = (at.get(one, usual) for one, usual in zip(keys, (1, visitor.choice.voi, 1), strict=True))
         # The number of a window means another one, or none, under other greys.
-        window = at.get("window", 1) if voi == visitor.choice.voi else 1
-        page = at.get("page", 1)
+        window = window if voi == visitor.choice.voi else 1
         for number in (window, 1):  # another page may have fewer windows
             try:
                 sources.open_source(visitor, source, page, DicomChoice(voi, number))

@@ -133,7 +133,11 @@ def test_a_reload_brings_page_and_greys_back(tmp_path: Path, monkeypatch: pytest
     well(send(page, revision=0, settings=handed(page)["settings"], film=source))
     assert handed(page)["film"]["source"] == source
     assert film_of(page).page == 3
-    assert (page.selectbox(key="voi").value, page.number_input(key="window").value) == ("window", 2)
+    voi, window = (visitor(page).key_of(name) for name in ("voi", "window"))
+    assert (page.selectbox(key=voi).value, page.number_input(key=window).value) == ("window", 2)
+    well(page.number_input(key=window).set_value(1).run())
+    assert visitor(page).choice == DicomChoice("window", 1)
+    well(page.number_input(key=window).set_value(2).run())
     assert "the batch needs --voi window --window 2 too" in captions(page)
     assert any(code.value.endswith("--voi window --window 2") for code in page.code)
 

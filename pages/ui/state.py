@@ -45,6 +45,8 @@ class Session:
         Which page of a file, and which greys of a DICOM film, are shown.
     unasked
         Whether it was opened because nobody had chosen one.
+    returns
+        How often the viewer brought a film back that was open before a new session.
     preset
         The preset that was taken over last.
     links
@@ -69,6 +71,7 @@ class Session:
     page: int = 1
     choice: DicomChoice = field(default_factory=DicomChoice)
     unasked: bool = False
+    returns: int = 0
     links: set[str] = field(default_factory=set)
     preset: Preset | None = None
     heard: tuple[str, int] = ("", 0)
@@ -84,6 +87,14 @@ class Session:
     def sample(self) -> str:
         """The name of the sample that is open, which a link can carry; empty for another film."""
         return self.source.name if self.source and self.source.kind == "sample" else ""
+
+    def key_of(self, widget: str) -> str:
+        """Return the key of a widget that chooses the film, or a part of it.
+
+        Another one after each film that came back: what the browser says of a widget may be older than what it was
+        set to, and would be taken for a new choice.
+        """
+        return f"{widget} {self.returns}" if self.returns else widget
 
     def open(self, film: Film, source: Source | None = None, choice: DicomChoice | None = None) -> None:
         """Show another film with the same settings."""

@@ -146,7 +146,8 @@ class Viewer {
     if (!data.heard[0] && !before.visitor && !back) this.messages.say();
     // A server that was started anew, or waited too long for this browser, knows nothing of what is on the screen.
     if (back) this.bringBack(back, back.reloaded ? RELOADED : LET_GO);
-    if (anew) this.bringBack({ ...before, source: before.film.source }, LET_GO);
+    // Or again, before it has heard of what was there at first.
+    if (anew) this.bringBack({ ...before, source: before.film.source, ...this.before }, LET_GO);
     if (data.token !== this.token) {
       // Not for a film that is about to be replaced by the one that was there before.
       if (!this.messages.wishes.film) this.open(data);
