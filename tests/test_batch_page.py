@@ -19,7 +19,7 @@ import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_pages import disconnect, errors, film_of, handed, home, plain, png, send, table, visitor, well
+from test_pages import disconnect, errors, film_choice, film_of, handed, home, plain, png, send, table, visitor, well
 
 from pages.ui import downloads, places, run_process, runs, sources, triage_panel
 from pages.ui.runs import Plan, Run
@@ -614,7 +614,7 @@ def test_a_film_opens_in_tune_with_the_preset_of_the_run(films: Path) -> None:
     shown = well(page)
     assert visitor(shown).settings == STANDARD.settings
     assert film_of(shown).name in ("film_0.png", "film_1.png")
-    assert shown.selectbox(key="film").value == f"{film_of(shown).name} (run)"
+    assert film_choice(shown).value == f"{film_of(shown).name} (run)"
     source = handed(shown)["film"]["source"]
     assert source[0] == "run"
     assert "film_" not in source[1]

@@ -121,7 +121,8 @@ def test_every_control_is_reached_by_keyboard_and_shows_that_it_is(visit: Callab
               const { stop, ...rest } = document.activeElement.dataset;
               if (stop) names.push(stop);
               for (let e = document.activeElement; e; e = e.parentElement)
-                for (const name of e.classList) if (name.startsWith('st-key-')) names.push(name.slice(7));
+                for (const name of e.classList)
+                  if (name.startsWith('st-key-')) names.push(name.slice(7).replace(/-[0-9a-f]{8}$/, ''));
               const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
               const outlined = outlineStyle !== "none" && parseFloat(outlineWidth) >= 2;
               return [names, stop && !outlined ? document.activeElement.outerHTML.slice(0, 90) : ""];

@@ -189,8 +189,7 @@ def table(page: AppTest) -> dict[tuple[str, str], str]:
 
 
 def film_choice(page: AppTest) -> Any:
-    (found,) = [one for one in page.selectbox if one.label == "Film"]
-    return found
+    return page.selectbox(key=visitor(page).key_of("film"))
 
 
 def png(height: int = 40, width: int = 50, dtype: type = np.uint8, seed: int = 0) -> bytes:
@@ -656,6 +655,12 @@ def test_what_a_new_session_can_not_know_the_viewer_brings_back(folder: Path) ->
         assert handed(page)["film"]["source"] == source
         assert film_choice(page).value == chosen
         assert visitor(page).settings == handed(page)["settings"] == defaults() | MOVED
+
+
+def test_a_new_session_opens_nothing_for_what_the_browser_still_says_of_an_older_one() -> None:
+    before = film_choice(tune()).set_value("noisy.png").run()._tree.get_widget_states()
+    page = well(tune({"film": "dark.png"})._run(before))
+    assert (film_of(page).name, film_choice(page).value) == ("dark.png", "dark.png")
 
 
 def test_a_film_that_came_back_stays_whatever_the_browser_still_says_of_the_selector() -> None:

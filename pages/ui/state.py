@@ -45,8 +45,8 @@ class Session:
         Which page of a file, and which greys of a DICOM film, are shown.
     unasked
         Whether it was opened because nobody had chosen one.
-    returns
-        How often the viewer brought a film back that was open before a new session.
+    choosing
+        Part of the keys of what chooses the film; see `key_of`.
     preset
         The preset that was taken over last.
     links
@@ -71,7 +71,7 @@ class Session:
     page: int = 1
     choice: DicomChoice = field(default_factory=DicomChoice)
     unasked: bool = False
-    returns: int = 0
+    choosing: str = field(default_factory=lambda: secrets.token_hex(4))
     links: set[str] = field(default_factory=set)
     preset: Preset | None = None
     heard: tuple[str, int] = ("", 0)
@@ -91,10 +91,14 @@ class Session:
     def key_of(self, widget: str) -> str:
         """Return the key of a widget that chooses the film, or a part of it.
 
-        Another one after each film that came back: what the browser says of a widget may be older than what it was
-        set to, and would be taken for a new choice.
+        Another one in each session, and after a film that came back: what the browser says of a widget may be older
+        than what it was set to, and would be taken for a new choice.
         """
-        return f"{widget} {self.returns}" if self.returns else widget
+        return f"{widget} {self.choosing}"
+
+    def choose_anew(self) -> None:
+        """Hear no more of what the browser has said of the film so far."""
+        self.choosing = secrets.token_hex(4)
 
     def open(self, film: Film, source: Source | None = None, choice: DicomChoice | None = None) -> None:
         """Show another film with the same settings."""

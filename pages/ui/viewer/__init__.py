@@ -135,5 +135,5 @@ def _obey(visitor: Session, said: Mapping[str, Any]) -> None:
     match said.get("film"):
         case ["sample" | "folder" | "run" as kind, str(name), int(page), voi, window]:
             sources.open_source(visitor, Source(kind, name), page, DicomChoice(voi, window))
-            visitor.returns += 1
+            visitor.choose_anew()
             st.session_state["film came back"] = True
