@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+import uvicorn
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -46,6 +47,7 @@ _HEADERS = {
 
 
 _WITH_VIEWER = "/Tune"
+_STOP_SECONDS = 5  # for answers under way, once the server is told to stop
 
 
 class Guard:
@@ -98,6 +100,17 @@ def answer_at_once() -> None:
                 found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def stop_in_time() -> None:
+    """Have the server end, a while after it was told to, even with connections open.
+
+    uvicorn closes those that it knows at that moment, and waits without end for one that it took just then; Streamlit
+    does not pass its option on.
+    """
+    for found in gc.get_objects():
+        if type(found) is uvicorn.Config:
+            found.timeout_graceful_shutdown = _STOP_SECONDS
+
+
 @asynccontextmanager
 async def warm(app: Any) -> AsyncIterator[None]:
     """Load what the first visitor would wait for, and keep it out of Streamlit's garbage collection after every run."""
@@ -106,6 +119,7 @@ async def warm(app: Any) -> AsyncIterator[None]:
     import pages.ui.viewer
 
     answer_at_once()
+    stop_in_time()
     pages.ui.cache.give_back_large_arrays()
     DECODER.warm()
     gc.collect()

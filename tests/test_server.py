@@ -6,10 +6,12 @@ import base64
 import hashlib
 import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import streamlit as st
+from browser import Server
 
 import app
 from pages.ui import live
@@ -167,3 +169,22 @@ def test_small_answers_are_not_held_back() -> None:
         answering, _ = listening.accept()
         with answering:
             assert answering.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_server_stops_in_time_though_a_browser_holds_on_to_an_answer(tmp_path: Path) -> None:
+    server = Server(tmp_path / "log.txt")
+    server.start()
+    static = Path(st.__file__).parent / "static"
+    largest = max(static.rglob("*.js"), key=lambda path: path.stat().st_size)
+    try:
+        with socket.socket() as browser:
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            browser.connect(("127.0.0.1", server.port))
+            address = f"/{largest.relative_to(static).as_posix()}"
+            browser.sendall(f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+            assert browser.recv(15) == b"HTTP/1.1 200 OK"
+            server.stop()
+    finally:
+        assert server.process is not None
+        server.process.kill()
+        server.process.wait()
