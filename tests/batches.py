@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xray_core.batch import Local, Options, Summary, run_batch
+from xray_core.batch import Local, run_batch
 from xray_core.batch_log import Row, read_log
 from xray_core.batch_plan import Place, prepare
+from xray_core.batch_terms import Options, Summary
 from xray_core.names import LOG, PRESET, RUN
 from xray_core.pipeline import Settings
 from xray_core.presets import Preset, create

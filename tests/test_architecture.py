@@ -59,6 +59,7 @@ CORE_FLOORS = {
     "carried": 8,
     "stores": 8,
     "output_names": 8,
+    "batch_terms": 8,
     "arguments": 9,
     "remote": 9,
     "manifest": 9,

@@ -19,8 +19,9 @@ import pytest
 from batches import QUICK, apply, by_path, contents, outputs
 
 from xray_core import batch_command, batch_task, stores
-from xray_core.batch import Job, Options
+from xray_core.batch import Job
 from xray_core.batch_plan import prepare
+from xray_core.batch_terms import Options
 from xray_core.cli import main
 from xray_core.errors import FileError, PresetError, RunError, SettingsError
 from xray_core.files import find, write

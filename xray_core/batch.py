@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from xray_core.batch_log import Row, log_name, write_log
 from xray_core.batch_plan import Job, computes, named, record, source_of, target_of
 from xray_core.batch_task import NEW, Done, lost, process
+from xray_core.batch_terms import Options, Summary
 from xray_core.errors import FileError, RunError, SettingsError, unwritten
 from xray_core.files import not_written
 from xray_core.ledger import refusals
@@ -55,64 +56,6 @@ class Local:
         """Run tasks here."""
         function = partial(process, job)
         return run_tasks(function, tasks, self.workers, job.time_limit, job.limits.memory_bytes, ticks=True)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a run is gone about; nothing of it alters an output.
-
-    Attributes
-    ----------
-    resume, overwrite
-        Whether to go on with the run in the target, or to write into it whatever it holds.
-    failures_only
-        Of a run that is resumed, only what failed.
-    verify
-        Look into every file and every output, whatever their sizes and times say.
-    stop_on_error
-        End at the first failure.
-    command
-        What goes on with the run, as typed into a terminal; for who finds it.
-    """
-
-    resume: bool = False
-    overwrite: bool = False
-    failures_only: bool = False
-    verify: bool = False
-    stop_on_error: bool = False
-    command: tuple[str, ...] = ()
-
-
-@dataclass
-class Summary:
-    """How a run ended.
-
-    Numbers of pictures, and of failures by their code; files found, if it came to that; and files that were done once
-    and are not among the inputs any more; and failures whose rows and outputs of before stay.
-    """
-
-    found: int | None = None
-    written: int = 0
-    skipped: int = 0
-    unchanged: int = 0
-    balanced: int = 0
-    other_size: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    phase: Phase = "done"
-    gone: int = 0
-    kept: int = 0
-    passed_over: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def worked(self) -> int:
-        """Number of pictures that were computed, or tried."""
-        return self.written + self.skipped + self.failures
-
-    @property
-    def failures(self) -> int:
-        """Number of pictures that failed."""
-        return self.failed.total()
 
 
 def run_batch(
@@ -343,22 +286,12 @@ class _Run:
         else:
             self._held.append(done)
         for row in rows:
-            self._count(row)
+            self._summary.count(row, self._job.applied)
         self._progress.done += 1
         causes = [row["reason"].split(":")[0] for row in rows if row["status"] == "FAILURE"]
         self._progress.failed += bool(causes)
         self._causes.update(causes[:1])
         self._progress.unchanged += not rows
-
-    def _count(self, row: Row) -> None:
-        summary = self._summary
-        if row["status"] == "FAILURE":
-            summary.failed[row["reason"].split(":")[0]] += 1
-            return
-        summary.skipped += row["status"] == "SKIPPED"
-        summary.written += row["status"] == "SUCCESS"
-        summary.balanced += row["verdict"].startswith("Balanced")
-        summary.other_size += self._job.applied.other_size((row["width"], row["height"]))
 
     def _record(self) -> None:
         """Write down what was done, after it has reached the disk."""

@@ -30,9 +30,10 @@ from xray_core.arguments import (
     preset_of,
     say,
 )
-from xray_core.batch import Engine, Local, Options, Summary, run_batch
+from xray_core.batch import Engine, Local, run_batch
 from xray_core.batch_log import log_name
 from xray_core.batch_plan import Job, prepare
+from xray_core.batch_terms import Options, Summary
 from xray_core.errors import RunError, SettingsError, XrayError
 from xray_core.ledger import refusals
 from xray_core.names import printable

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from xray_core.batch import Options
 from xray_core.batch_plan import Job, source_of, target_of
 from xray_core.batch_task import process
+from xray_core.batch_terms import Options
 from xray_core.ledger import refusals
 from xray_core.manifest import Manifest, Which, name_of
 from xray_core.occupied import check_target, has_begun
