@@ -466,17 +466,15 @@ def test_a_decoder_that_dies_or_hangs_is_a_row(small: Path, tmp_path: Path) -> N
     assert len(rows) == 6
 
 
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
-@pytest.mark.parametrize(
-    ("send", "number"),
-    [("kill", "SIGINT"), ("killpg", "SIGINT"), ("kill", "SIGHUP")],
-    ids=["to the program", "to all, as Ctrl-C does", "as a terminal that is lost"],
-)
-def test_interrupted_runs_say_how_to_go_on(tmp_path: Path, textured: Textured, send: str, number: str) -> None:
+def signalled(
+    tmp_path: Path, textured: Textured, send: str, number: str, *, ignored: bool = False
+) -> tuple[Path, Path, int, str, str]:
+    """Send a signal to a run of 24 films that has written some; returns its source, target, end and words."""
     source, target = tmp_path / "a folder" / "in", tmp_path / "out"
     for film in range(24):
         write(source / f"film_{film:02}.png", textured(700, 700, seed=film))
     line = ["batch", source, target, "--preset", "standard", "--workers", "2", "--bilateral.d", "15"]
+    meant = getattr(signal, number)
     process = subprocess.Popen(
         [sys.executable, "-m", "xray_core", *map(str, line)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -484,13 +482,26 @@ def test_interrupted_runs_say_how_to_go_on(tmp_path: Path, textured: Textured, s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whatever these tests are run under.
+        preexec_fn=lambda: signal.signal(meant, signal.SIG_IGN if ignored else signal.SIG_DFL),
     )
     waited = time.monotonic()
     while time.monotonic() - waited < 60 and not len(list(target.glob("film_*.png"))) >= 3:
         time.sleep(0.01)
-    getattr(os, send)(process.pid, getattr(signal, number))
+    getattr(os, send)(process.pid, meant)
     out, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    return source, target, process.returncode, out, said
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [("kill", "SIGINT"), ("killpg", "SIGINT"), ("kill", "SIGHUP")],
+    ids=["to the program", "to all, as Ctrl-C does", "as a terminal that is lost"],
+)
+def test_interrupted_runs_say_how_to_go_on(tmp_path: Path, textured: Textured, send: str, number: str) -> None:
+    source, target, ended, out, said = signalled(tmp_path, textured, send, number)
+    assert ended == 130, said
     assert out == ""
     assert "Traceback" not in said
     early = by_path(target)
@@ -508,6 +519,13 @@ def test_interrupted_runs_say_how_to_go_on(tmp_path: Path, textured: Textured, s
     assert {row["status"] for row in rows.values()} == {"SUCCESS"}
     assert all(rows[name] == row for name, row in early.items())
     assert len(list(target.glob("film_*.png"))) == 24
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
+def test_under_nohup_a_run_outlives_its_terminal(tmp_path: Path, textured: Textured) -> None:
+    _, target, ended, _, said = signalled(tmp_path, textured, "kill", "SIGHUP", ignored=True)
+    assert ended == 0, said
+    assert len(by_path(target)) == 24
 
 
 # --- Samples and real films -------------------------------------------------------------------------------------------
