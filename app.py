@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gc
 import hashlib
@@ -74,7 +75,9 @@ class Guard:
             await send(message)
 
         refusal = PlainTextResponse("This server does not answer under that host name.", 403)
-        await (self._app if _allowed(scope) else refusal)(scope, receive, with_headers)
+        # Cancelled only as the server stops, which says so in a line; a trace for each answer would bury it.
+        with suppress(asyncio.CancelledError):
+            await (self._app if _allowed(scope) else refusal)(scope, receive, with_headers)
 
 
 def _allowed(scope: Scope) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,9 +172,11 @@ def test_small_answers_are_not_held_back() -> None:
             assert answering.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_the_server_stops_in_time_though_a_browser_holds_on_to_an_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_the_server_stops_in_time_though_a_browser_holds_on_to_an_answer(tmp_path: Path, number: str) -> None:
     server = Server(tmp_path / "log.txt")
     server.start()
+    assert server.process is not None
     static = Path(st.__file__).parent / "static"
     largest = max(static.rglob("*.js"), key=lambda path: path.stat().st_size)
     try:
@@ -183,8 +186,9 @@ def test_the_server_stops_in_time_though_a_browser_holds_on_to_an_answer(tmp_pat
             address = f"/{largest.relative_to(static).as_posix()}"
             browser.sendall(f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
             assert browser.recv(15) == b"HTTP/1.1 200 OK"
-            server.stop()
+            server.process.send_signal(getattr(signal, number))
+            server.process.wait(30)
+            assert "Traceback" not in server.said()
     finally:
-        assert server.process is not None
         server.process.kill()
         server.process.wait()

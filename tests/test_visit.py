@@ -360,6 +360,22 @@ def test_after_a_restart_of_the_server_screen_and_downloads_agree(
     assert_downloads(one, film("noisy.png"))
 
 
+def test_a_page_that_was_left_alone_finds_the_server_that_was_started_anew(
+    own_server: Server, own_visit: Visit
+) -> None:
+    one = own_visit
+    page = one.tune("chest.png")
+    one.choose("Noisy")  # the whole page ran last, which Streamlit does not do again by itself
+    own_server.stop()
+    own_server.start()
+    expect(page.locator(".rt-notice")).to_contain_text("your settings are kept", timeout=60_000)
+    one.shows(film("noisy.png"))
+    one.choose("Bright")
+    one.shows(film("bright.png"))
+    expect(page.get_by_role("combobox", name="Film")).to_have_value("Bright")
+    assert_downloads(one, film("bright.png"))
+
+
 def test_a_server_that_hangs_and_is_started_anew_twice_is_found_again(own_server: Server, own_visit: Visit) -> None:
     one = own_visit
     page = one.tune("chest.png")

@@ -7,6 +7,7 @@ const SETTLE_MS = 30;
 const WORDS_MS = 1000;
 const PATIENCE_MS = 30_000;
 const WAITING = "Waiting for the server; the download comes then …";
+const APP = "[data-testid='stApp']";
 const DOWNLOAD = "[data-testid='stDownloadButton'] button";
 
 // Presses that wait; kept here, since a run that is overtaken may put another viewer in the place of the first.
@@ -28,9 +29,14 @@ export class Messages {
     this.repeated = 0;
     this.hold = (event) => this.holdBack(event);
     document.addEventListener("click", this.hold, true);
+    this.connected = connected();
+    this.watch = new MutationObserver(() => this.connection());
+    const app = document.querySelector(APP);
+    if (app) this.watch.observe(app, { attributeFilter: ["data-test-connection-state"] });
   }
 
   close() {
+    this.watch.disconnect();
     document.removeEventListener("click", this.hold, true);
     clearInterval(this.again);
     for (const timer of [this.words, this.patience, this.passTimer]) clearTimeout(timer);
@@ -48,6 +54,19 @@ export class Messages {
     this.repeated += 1;
     // A server that refuses the film and says nothing to this is one that was started anew.
     if (this.repeated > PATIENCE || this.wishes.lost) this.about.wake();
+    this.say();
+  }
+
+  /**
+   * A server that is there again may be another one, which knows of no part of the page.
+   *
+   * Streamlit itself asks it for a run only where one was under way, or where the last one was of a part.
+   */
+  connection() {
+    const before = this.connected;
+    this.connected = connected();
+    if (before || !this.connected) return;
+    this.about.wake();
     this.say();
   }
 
@@ -126,5 +145,10 @@ export class Messages {
 
 /** Whether Streamlit says that a script runs. */
 function running() {
-  return document.querySelector("[data-testid=stApp]")?.dataset.testScriptState === "running";
+  return document.querySelector(APP)?.dataset.testScriptState === "running";
+}
+
+/** Whether Streamlit says that it has its server. */
+function connected() {
+  return document.querySelector(APP)?.dataset.testConnectionState === "CONNECTED";
 }
