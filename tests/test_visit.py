@@ -14,6 +14,7 @@ import pytest
 from browser import SAMPLES, Server, Visit, download, png, running
 from datasets import CANARY, dataset, stored, with_canaries
 from playwright.sync_api import BrowserContext, Page, expect
+from test_pages import handed, tune
 
 from xray_core import presets
 from xray_core.decode import decode
@@ -358,6 +359,34 @@ def test_after_a_restart_of_the_server_screen_and_downloads_agree(
     one.drag(one.control(CLIP), 0.2)
     one.shows(film("noisy.png"))
     assert_downloads(one, film("noisy.png"))
+
+
+# A viewer of our own beside the page's, told what a server says; returns the film and settings that it says at last.
+SESSIONS = """async ([data, other]) => {
+  const { default: mount } = await import(document.querySelector(".rt link").href.replace("viewer.css", "main.js"));
+  const parentElement = document.body.appendChild(document.createElement("div"));
+  parentElement.innerHTML = "<div class='rt'></div>";
+  const said = [];
+  const setStateValue = (name, value) => said.push(value);
+  const tell = (changes) => mount({ parentElement, setStateValue, data: { ...data, ...changes } });
+  const heard = () => [said.at(-1).page, said.at(-1).number];
+  tell({ visitor: "one" });
+  tell({ visitor: "one", heard: heard() });
+  tell({ visitor: "two", token: "two", film: other });
+  tell({ visitor: "three", token: "three", film: other, heard: heard() });
+  return [said.at(-1).visitor, said.at(-1).film];
+}"""
+
+
+def test_a_film_comes_back_though_a_third_session_follows_before_the_second_heard_of_it(
+    visit: Visits,
+) -> None:
+    one = visit()
+    one.allowed.append("/radtune/live/")
+    page = one.tune("noisy.png")
+    noisy, chest = (handed(tune({"film": name})) for name in ("noisy.png", "chest.png"))
+    source = noisy["film"]["source"]
+    assert page.evaluate(SESSIONS, [noisy, chest["film"]]) == ["three", source]
 
 
 def test_a_page_that_was_left_alone_finds_the_server_that_was_started_anew(

@@ -109,10 +109,10 @@ def _hear(visitor: Session) -> None:
     page, number = said.get("page"), said.get("number")
     if not isinstance(page, str) or len(page) > 64 or type(number) is not int or (page, number) == visitor.heard:
         return
-    visitor.heard = (page, number)
-    # To a session that is gone: the component says it again, once it sees that this is another one.
+    # To a session that is gone, and not heard: the component says it again, once it sees that this is another one.
     if said.get("visitor") != visitor.key:
         return
+    visitor.heard = (page, number)
     try:
         _obey(visitor, said)
     except XrayError as error:

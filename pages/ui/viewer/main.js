@@ -141,7 +141,8 @@ class Viewer {
       this.history.rest(this.settings);
     }
     this.messages.hear(component);
-    if (!this.messages.waiting()) this.said = this.before = null;
+    // What another session has heard of was no word to it.
+    if (!anew && !this.messages.waiting()) this.said = this.before = null;
     // The first message of a visit: until it is heard, nothing can be downloaded.
     if (!data.heard[0] && !before.visitor && !back) this.messages.say();
     // A server that was started anew, or waited too long for this browser, knows nothing of what is on the screen.
