@@ -24,7 +24,7 @@ def choose_film(visitor: Session) -> None:
         current += " (folder)"
     if current not in names:
         names.append(current)
-    key = visitor.key_of("film")
+    key = visitor.chooser = visitor.key_of("film")
     show(key, current)
     chosen = st.selectbox(
         "Film",
@@ -97,8 +97,8 @@ def _open_part(key: str) -> None:
 @st.fragment
 def tune(visitor: Session) -> None:
     """Draw the viewer and what keeps its settings; settings that come to rest run this part of the page alone."""
-    if st.session_state.pop("film came back", False):
-        st.rerun()  # the whole page, for its selector to name the film
+    if visitor.chooser != visitor.key_of("film"):
+        st.rerun()  # the whole page: a film came back, which its selector has to name
     with frame.guarded():
         # The viewer closes a film whose engine the server let go while the browser was away.
         if visitor.film is None and not sources.open_again(visitor):

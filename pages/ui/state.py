@@ -47,6 +47,8 @@ class Session:
         Whether it was opened because nobody had chosen one.
     choosing
         Part of the keys of what chooses the film; see `key_of`.
+    chooser
+        The key of the selector as it was drawn last.
     preset
         The preset that was taken over last.
     links
@@ -72,6 +74,7 @@ class Session:
     choice: DicomChoice = field(default_factory=DicomChoice)
     unasked: bool = False
     choosing: str = field(default_factory=lambda: secrets.token_hex(4))
+    chooser: str = ""
     links: set[str] = field(default_factory=set)
     preset: Preset | None = None
     heard: tuple[str, int] = ("", 0)

@@ -136,4 +136,3 @@ def _obey(visitor: Session, said: Mapping[str, Any]) -> None:
         case ["sample" | "folder" | "run" as kind, str(name), int(page), voi, window]:
             sources.open_source(visitor, Source(kind, name), page, DicomChoice(voi, window))
             visitor.choose_anew()
-            st.session_state["film came back"] = True

@@ -64,7 +64,7 @@ class Viewer {
       question: () => this.question(),
       painted: (facts) => this.painted(facts),
       state: (state, words) => this.tell(state, words),
-      lost: () => this.messages.say({ lost: this.data.token }),
+      lost: () => this.messages.say({ lost: this.token }),
     });
     const film = () => ({ ...this.data.film, scaled: this.settings["resize.on"] });
     this.inspector = new Inspector(this.stage, this.tuner, status, film);
